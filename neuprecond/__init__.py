@@ -1,0 +1,1 @@
+"""Learned sparse approximate inverses as preconditioners for SciPy's Krylov solvers."""

@@ -1,0 +1,151 @@
+"""Checks of what a caller hands in: one function each, one message each."""
+
+import numpy as np
+from scipy import sparse
+
+from neuprecond.errors import NotDefiniteError
+
+__all__ = ["as_csr", "asymmetry", "require_definite_diagonal", "require_near_null", "require_symmetric"]
+
+# Rounding in an assembled matrix leaves an asymmetry of a few ulps; real asymmetry is far larger.
+SYMMETRY_TOLERANCE = 1e-10
+
+
+def as_csr(A: object, *, allow_complex: bool = False) -> sparse.csr_array:
+    """A as a square, finite, canonical ``csr_array`` of float64 with sorted rows and no duplicates.
+
+    Parameters
+    ----------
+    A : sparse array or matrix of any format and index width, or dense array, shape (n, n)
+        Never changed; the result shares no memory with it.
+    allow_complex : bool
+        Keep a complex A complex (complex128) instead of refusing it.
+
+    Returns
+    -------
+    csr_array, shape (n, n)
+        Explicit zeros off the diagonal are dropped, int32 indices wherever they fit.
+
+    Raises
+    ------
+    TypeError
+        If A is not a matrix of numbers, or complex without ``allow_complex``.
+    ValueError
+        If A is not square, empty, or holds a NaN or an infinity.
+
+    Examples
+    --------
+    >>> as_csr(np.eye(2, dtype=int)).dtype
+    dtype('float64')
+    """
+    if sparse.issparse(A):
+        coo = A.tocoo()
+    elif hasattr(A, "__array__") or isinstance(A, list | tuple):
+        dense = np.asarray(A)
+        if dense.dtype == object or dense.dtype.kind not in "biufc":
+            raise TypeError(f"A must hold numbers, got an array of dtype {dense.dtype}.")
+        if dense.ndim != 2:
+            raise ValueError(f"A must be a matrix, got an array of shape {dense.shape}.")
+        coo = sparse.coo_array(dense)
+    else:
+        raise TypeError(
+            "A must be a SciPy sparse array or matrix, or a dense NumPy array, got "
+            f"{type(A).__name__}. Convert it first, for example scipy.sparse.csr_array(A)."
+        )
+    if coo.ndim != 2 or coo.shape[0] != coo.shape[1]:
+        raise ValueError(f"A must be square, got shape {coo.shape}.")
+    n = coo.shape[0]
+    if n == 0:
+        raise ValueError("A must have at least one row, got shape (0, 0).")
+    if coo.dtype.kind not in "biufc":
+        raise TypeError(f"A must hold numbers, got dtype {coo.dtype}.")
+    is_complex = coo.dtype.kind == "c"
+    if is_complex and not allow_complex:
+        raise TypeError(
+            f"A must be real, got dtype {coo.dtype}. Use a solver and preconditioner for complex "
+            "systems, for example scipy.sparse.linalg.spilu with GMRES."
+        )
+    values = np.asarray(coo.data).astype(np.complex128 if is_complex else np.float64)
+    bad = np.flatnonzero(~np.isfinite(values))
+    if len(bad):
+        k = bad[0]
+        kind = "NaN" if np.isnan(values[k]) else "an infinity"
+        raise ValueError(
+            f"A must be finite, got {kind} at row {coo.coords[0][k]}, column {coo.coords[1][k]} "
+            f"({len(bad)} non-finite entries in all)."
+        )
+    index = np.int32 if max(n, len(values)) < np.iinfo(np.int32).max else np.int64
+    rows, cols = (np.asarray(c).astype(index) for c in coo.coords)
+    csr = sparse.coo_array((values, (rows, cols)), shape=coo.shape).tocsr()
+    csr.sum_duplicates()
+    if len(csr.data) and not csr.data.all():
+        csr.eliminate_zeros()
+    csr.sort_indices()
+    return csr
+
+
+def asymmetry(A: sparse.sparray) -> float:
+    """Largest entry of abs(A - A.T) relative to the largest of abs(A); 0 for an empty pattern.
+
+    Examples
+    --------
+    >>> asymmetry(sparse.csr_array([[1.0, 0.5], [0.0, 1.0]]))
+    0.5
+    """
+    top = abs(A).max() if A.nnz else 0.0
+    if top == 0.0:
+        return 0.0
+    # Dividing first keeps entries near the overflow limit from becoming infinities.
+    scaled = A / top
+    return float(abs(scaled - scaled.T).max())
+
+
+def require_symmetric(A: sparse.sparray, *, who: str) -> None:
+    """Raise ``NotDefiniteError`` unless A equals its transpose up to rounding."""
+    off = asymmetry(A)
+    if off > SYMMETRY_TOLERANCE:
+        raise NotDefiniteError(
+            f"{who} needs a symmetric A; max |A - Aᵀ| / max |A| is {off:.1e}. "
+            'Try load("auto", A) with GMRES.'
+        )
+
+
+def require_definite_diagonal(A: sparse.sparray, *, who: str) -> None:
+    """Raise ``NotDefiniteError`` unless each diagonal entry is positive."""
+    d = A.diagonal()
+    bad = np.flatnonzero(~(d > 0))
+    if len(bad) == len(d) and np.all(d < 0):
+        raise NotDefiniteError(
+            f"{who} needs a positive definite A, got a negative diagonal throughout. Solve with -A "
+            '(and -b), or use load("auto", A), which does that.'
+        )
+    if len(bad):
+        i = bad[0]
+        raise NotDefiniteError(
+            f"{who} needs a positive diagonal, got {d[i]:.3g} in row {i} "
+            f"({len(bad)} of {len(d)} rows). A is not positive definite; "
+            'try load("auto", A) with GMRES or MINRES.'
+        )
+
+
+def require_near_null(B: object, n: int) -> np.ndarray:
+    """B as a float64 array of shape (n, k), k >= 1.
+
+    Raises
+    ------
+    ValueError
+        If B has another number of rows, is not finite, or has a zero column.
+    """
+    near_null = np.array(B, dtype=np.float64)
+    if near_null.ndim == 1:
+        near_null = near_null[:, None]
+    if near_null.ndim != 2 or near_null.shape[0] != n or near_null.shape[1] == 0:
+        raise ValueError(
+            f"B (near-null vectors) must have shape ({n}, k) to fit A, got {np.shape(B)}."
+        )
+    if not np.isfinite(near_null).all():
+        raise ValueError("B (near-null vectors) must be finite, got a NaN or an infinity.")
+    empty = np.flatnonzero(~near_null.any(axis=0))
+    if len(empty):
+        raise ValueError(f"B (near-null vectors) must have no zero column, got one at {empty[0]}.")
+    return near_null
