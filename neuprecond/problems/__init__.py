@@ -6,36 +6,77 @@ from collections.abc import Mapping
 
 from numpy.random import Generator
 
-from neuprecond.problems import diffusion, graphs
+from neuprecond.problems import diffusion, dominant, graphs, hard, meshes
 from neuprecond.problems.family import Family, Problem
+from neuprecond.problems.files import read, read_vectors
+from neuprecond.problems.splits import Split, split
 
-__all__ = ["FAMILIES", "Family", "Problem", "draw"]
+__all__ = ["FAMILIES", "Family", "Problem", "Split", "draw", "read", "read_vectors", "split"]
 
 FAMILIES: dict[str, Family] = {
-    family.name: family
-    for family in (
-        Family("poisson2d", diffusion.poisson2d, "2-D", True, "Poisson, 5-point"),
-        Family("poisson2d_9point", diffusion.poisson2d_9point, "2-D", True, "Poisson, 9-point"),
-        Family("poisson3d", diffusion.poisson3d, "3-D", True, "Poisson, 7-point"),
-        Family("poisson3d_27point", diffusion.poisson3d_27point, "3-D", True, "Poisson, 27-point"),
-        Family("lognormal", diffusion.lognormal, "2-D", True, "log-normal diffusion"),
-        Family("lognormal3d", diffusion.lognormal3d, "3-D", True, "log-normal diffusion"),
-        Family("twophase", diffusion.twophase, "2-D", True, "two materials, high contrast"),
-        Family("twophase3d", diffusion.twophase3d, "3-D", True, "two materials, high contrast"),
-        Family("channels", diffusion.channels, "2-D", True, "thin channels of high contrast"),
-        Family("anisotropic", diffusion.anisotropic, "2-D", True, "rotated anisotropy"),
-        Family("anisotropic3d", diffusion.anisotropic3d, "3-D", True, "anisotropy along the axes"),
-        Family(
-            "checkerboard", diffusion.checkerboard, "2-D", True, "checkerboard of two materials"
-        ),
-        Family("jumps", diffusion.jumps, "2-D", True, "blocks of rock, each its own"),
-        Family("stretched", diffusion.stretched, "2-D", True, "Poisson on a stretched grid"),
-        Family("delaunay", graphs.delaunay, "graph", True, "Delaunay triangulation"),
-        Family("geometric", graphs.geometric, "graph", True, "near points joined"),
-        Family("attachment", graphs.attachment, "graph", True, "network with hubs"),
-        Family("knn", graphs.knn, "graph", True, "nearest neighbours of clustered points"),
-        Family("roads", graphs.roads, "graph", True, "planar network, nearly a tree"),
-    )
+    "poisson2d": Family("poisson2d", diffusion.poisson2d, "2-D", True, "Poisson, 5-point"),
+    "poisson2d_9point": Family(
+        "poisson2d_9point", diffusion.poisson2d_9point, "2-D", True, "Poisson, compact 9-point"
+    ),
+    "poisson3d": Family("poisson3d", diffusion.poisson3d, "3-D", True, "Poisson, 7-point"),
+    "poisson3d_27point": Family(
+        "poisson3d_27point", diffusion.poisson3d_27point, "3-D", True, "Poisson, 27-point"
+    ),
+    "lognormal": Family("lognormal", diffusion.lognormal, "2-D", True, "log-normal diffusion"),
+    "lognormal3d": Family(
+        "lognormal3d", diffusion.lognormal3d, "3-D", True, "log-normal diffusion"
+    ),
+    "twophase": Family(
+        "twophase", diffusion.twophase, "2-D", True, "two materials of high contrast"
+    ),
+    "twophase3d": Family(
+        "twophase3d", diffusion.twophase3d, "3-D", True, "two materials of high contrast"
+    ),
+    "channels": Family(
+        "channels", diffusion.channels, "2-D", True, "thin channels of high contrast"
+    ),
+    "anisotropic": Family(
+        "anisotropic", diffusion.anisotropic, "2-D", True, "rotated anisotropy, 9-point"
+    ),
+    "anisotropic3d": Family(
+        "anisotropic3d", diffusion.anisotropic3d, "3-D", True, "anisotropy along the axes"
+    ),
+    "checkerboard": Family(
+        "checkerboard", diffusion.checkerboard, "2-D", True, "checkerboard of two materials"
+    ),
+    "jumps": Family("jumps", diffusion.jumps, "2-D", True, "blocks of rock, each its own"),
+    "stretched": Family(
+        "stretched", diffusion.stretched, "2-D", True, "Poisson on a stretched grid"
+    ),
+    "fe2d": Family("fe2d", meshes.fe2d, "2-D", True, "diffusion on random triangles"),
+    "fe3d": Family("fe3d", meshes.fe3d, "3-D", True, "diffusion on irregular tetrahedra"),
+    "elasticity2d": Family(
+        "elasticity2d", meshes.elasticity2d, "2-D", True, "clamped plate, 2 unknowns a node"
+    ),
+    "elasticity3d": Family(
+        "elasticity3d", meshes.elasticity3d, "3-D", True, "clamped cube, 3 unknowns a node"
+    ),
+    "delaunay": Family(
+        "delaunay", graphs.delaunay, "graph", True, "Delaunay triangulation of points"
+    ),
+    "geometric": Family("geometric", graphs.geometric, "graph", True, "near points joined"),
+    "attachment": Family("attachment", graphs.attachment, "graph", True, "network with hubs"),
+    "knn": Family("knn", graphs.knn, "graph", True, "nearest neighbours in clusters"),
+    "roads": Family("roads", graphs.roads, "graph", True, "planar network, nearly a tree"),
+    "heat": Family("heat", dominant.heat, "2-D", True, "implicit heat step"),
+    "shifted": Family("shifted", dominant.shifted, "graph", True, "Laplacian plus a shift"),
+    "dominant": Family("dominant", dominant.dominant, "matrix", True, "random, dominant diagonal"),
+    "capped": Family("capped", dominant.capped, "matrix", True, "random, κ capped by a shift"),
+    "poisson1d": Family("poisson1d", hard.poisson1d, "matrix", True, "Poisson on a line"),
+    "helmholtz": Family("helmholtz", hard.helmholtz, "2-D", False, "Helmholtz, indefinite"),
+    "saddle": Family("saddle", hard.saddle, "2-D", False, "Stokes flow, saddle point"),
+    "near_singular": Family(
+        "near_singular", hard.near_singular, "2-D", True, "one eigenvalue next to zero"
+    ),
+    "gram": Family("gram", hard.gram, "matrix", True, "C Cᵀ + αI, no grid"),
+    "advection": Family(
+        "advection", hard.advection, "2-D", False, "advection and diffusion, upwind"
+    ),
 }
 
 

@@ -11,7 +11,15 @@ from numpy.random import Generator
 from pyamg.gallery import diffusion_stencil_2d, stencil_grid
 from scipy import sparse
 
-from neuprecond.problems.family import Problem, chosen, constant, log_uniform, made, started
+from neuprecond.problems.family import (
+    Problem,
+    chosen,
+    chosen_whole,
+    constant,
+    log_uniform,
+    made,
+    started,
+)
 
 __all__ = [
     "anisotropic",
@@ -542,7 +550,7 @@ def anisotropic3d(
     epsilon = chosen("epsilon", epsilon, log_uniform(rng, 1e-3, 1.0), least=1e-12)
     delta = chosen("delta", delta, log_uniform(rng, 1e-3, 1.0), least=1e-12)
     weights = rng.permutation([1.0, epsilon, delta])
-    A = diffusion_matrix(np.ones((size, size, size)), axis_weights=weights)
+    A = diffusion_matrix(np.ones((size, size, size)), axis_weights=list(weights))
     parameters: dict[str, float | int | str] = {"size": size, "epsilon": epsilon, "delta": delta}
     return made("anisotropic3d", A, rng, parameters, B=constant(size**3))
 
@@ -581,7 +589,7 @@ def checkerboard(
     """
     size = started(size, rng)
     contrast = chosen("contrast", contrast, log_uniform(rng, 1e1, 1e6), least=1.0)
-    many = int(min(size, chosen("blocks", blocks, rng.integers(2, 9), least=1)))
+    many = min(size, chosen_whole("blocks", blocks, int(rng.integers(2, 9))))
     square = np.arange(size) * many // size
     A = diffusion_matrix(np.where((square[:, None] + square) % 2, contrast, 1.0))
     parameters: dict[str, float | int | str] = {"size": size, "contrast": contrast, "blocks": many}
@@ -616,7 +624,7 @@ def jumps(
     """
     size = started(size, rng)
     contrast = chosen("contrast", contrast, log_uniform(rng, 1e1, 1e6), least=1.0)
-    many = int(min(size, chosen("blocks", blocks, rng.integers(4, 13), least=1)))
+    many = min(size, chosen_whole("blocks", blocks, int(rng.integers(4, 13))))
     rock = contrast ** rng.uniform(0.0, 1.0, (many, many))
     block = np.arange(size) * many // size
     A = diffusion_matrix(rock[block[:, None], block])

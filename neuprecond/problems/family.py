@@ -11,7 +11,17 @@ from scipy import sparse
 
 from neuprecond import checks
 
-__all__ = ["Dimension", "Family", "Problem", "chosen", "constant", "log_uniform", "made", "started"]
+__all__ = [
+    "Dimension",
+    "Family",
+    "Problem",
+    "chosen",
+    "chosen_whole",
+    "constant",
+    "log_uniform",
+    "made",
+    "started",
+]
 
 Dimension = Literal["2-D", "3-D", "graph", "matrix"]
 
@@ -181,6 +191,27 @@ def chosen(
         bounds = f"at least {least:g}" if most == np.inf else f"from {least:g} to {most:g}"
         raise ValueError(f"{name} must be {bounds}, got {value:g}.")
     return value
+
+
+def chosen_whole(
+    name: str, given: int | None, drawn: int, *, least: int = 1, most: int = 2**31 - 1
+) -> int:
+    """Take the whole number that the caller gave, or else the drawn one.
+
+    Raises
+    ------
+    ValueError
+        If the given value is not a whole number from ``least`` to ``most``.
+
+    Examples
+    --------
+    >>> chosen_whole("links", None, 3), chosen_whole("links", 2, 3)
+    (3, 2)
+    """
+    value = chosen(name, given, drawn, least=least, most=most)
+    if value != int(value):
+        raise ValueError(f"{name} must be a whole number, got {value:g}.")
+    return int(value)
 
 
 def log_uniform(rng: Generator, low: float, high: float) -> float:

@@ -10,7 +10,7 @@ from numpy.random import Generator
 from scipy import sparse, spatial
 from scipy.sparse import csgraph
 
-from neuprecond.problems.family import Problem, chosen, constant, made, started
+from neuprecond.problems.family import Problem, chosen, chosen_whole, constant, made, started
 
 __all__ = [
     "attachment",
@@ -251,7 +251,7 @@ def attachment(
     ((50, 50), 2)
     """
     size = started(size, rng, least=4)
-    links = int(chosen("links", links, rng.integers(1, 5), least=1))
+    links = chosen_whole("links", links, int(rng.integers(1, 5)))
     spread = chosen("spread", spread, 0.0, least=0.0)
     # Batagelj and Brandes: a list of ends, two for each edge, the new vertex at the even place. An
     # end taken at random from the list is a vertex taken in proportion to its degree. Odd places
@@ -307,8 +307,8 @@ def knn(size: int, rng: Generator, *, neighbours: int | None = None, dimension: 
     (60, 60)
     """
     size = started(size, rng, least=4)
-    neighbours = int(chosen("neighbours", neighbours, rng.integers(6, 15), least=1))
-    dimension = int(chosen("dimension", dimension, 3, least=1))
+    neighbours = chosen_whole("neighbours", neighbours, int(rng.integers(6, 15)))
+    dimension = chosen_whole("dimension", dimension, 3)
     neighbours = min(neighbours, size)
     centres, radii = rng.random((8, dimension)), rng.uniform(0.03, 0.1, 8)
     cluster = rng.integers(10, size=size + 1)
