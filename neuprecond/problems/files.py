@@ -84,7 +84,9 @@ def read(path: str | os.PathLike[str]) -> sparse.csr_array:
         if suffix == ".mtx":
             A = scipy.io.mmread(path, spmatrix=False)
         elif suffix == ".npz":
-            A = sparse.load_npz(path)
+            # NumPy leaves a damaged file open if it has to open it itself.
+            with path.open("rb") as file:
+                A = sparse.load_npz(file)
             if A.format in ("csr", "csc", "bsr"):
                 # Indices out of range would otherwise reach compiled code.
                 A.check_format(full_check=True)
@@ -132,7 +134,8 @@ def read_vectors(path: str | os.PathLike[str]) -> np.ndarray:
         raise ValueError(f"{path.name}: unknown suffix {suffix!r}. Known: .npy, .mtx, .mtx.gz.")
     try:
         if suffix == ".npy":
-            vectors = np.load(path, allow_pickle=False)
+            with path.open("rb") as file:
+                vectors = np.load(file, allow_pickle=False)
         else:
             stored = scipy.io.mmread(path, spmatrix=False)
             vectors = stored.toarray() if sparse.issparse(stored) else stored
@@ -201,9 +204,8 @@ def _harwell_boeing(lines: list[str]) -> sparse.csc_array:
     A.check_format(full_check=True)
     if kind[1] in "SHZ":
         other = A.T.conj() if kind[1] == "H" else A.T
-        strict = sparse.triu(A, 1) + sparse.tril(A, -1)
-        twin = sparse.triu(other, 1) + sparse.tril(other, -1)
-        A = A + (-twin if kind[1] == "Z" else twin) if strict.nnz else A
+        twin = other - sparse.diags_array(other.diagonal())
+        A = A - twin if kind[1] == "Z" else A + twin
     return A
 
 
@@ -222,6 +224,9 @@ def _fixed(lines: list[str], start: int, form: str, count: int) -> tuple[np.ndar
             raise ValueError(f"the file ends after {len(words)} of {count} numbers.")
         line = lines[start]
         last = min(each, count - len(words))
-        words += [line[k * width : (k + 1) * width] for k in range(last)]
+        # SciPy's own writer keeps the spaces but not always the widths; Fortran's keeps the widths.
+        apart = line.split()
+        cut = [line[k * width : (k + 1) * width] for k in range(last)]
+        words += apart if len(apart) == last else cut
         start += 1
     return np.array([float(word.upper().replace("D", "E")) for word in words]), start

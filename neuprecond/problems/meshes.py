@@ -292,10 +292,12 @@ def _coefficient(centres: np.ndarray, size: int, sigma: float, rng: Generator) -
 def _symmetric(A: sparse.spmatrix, keep: np.ndarray) -> sparse.csr_array:
     """Kept rows and columns, made equal to their transpose to the last bit."""
     kept = sparse.csr_array(A)[keep][:, keep]
-    kept = ((kept + kept.T) / 2.0).tocsr()
+    kept = ((kept + kept.T) / 2.0).tocoo()
     # What cancels in exact arithmetic leaves a rounding error behind; it is no entry.
-    kept.data[np.abs(kept.data) < 1e-14 * np.abs(kept.data).max()] = 0.0
-    return kept
+    rows, cols = kept.coords
+    s = 1.0 / np.sqrt(kept.diagonal())
+    kept.data[np.abs(s[rows] * kept.data * s[cols]) < 1e-14] = 0.0
+    return kept.tocsr()
 
 
 def _stiffness(
