@@ -236,8 +236,10 @@ def attachment(
     Returns
     -------
     Problem
-        Degrees follow a power law: the largest is of order √n. With two links or more the graph
-        is an expander, and diagonal scaling alone works well; coarsening does not.
+        Degrees follow a power law: the largest is of order √n. One link makes a tree, which is badly
+        conditioned. With two or more the graph is an expander: diagonal scaling alone converges in
+        some ten iterations, while coarse levels fill up, and classical interpolation can break
+        down there (PyAMG: zero denominators, then NaN).
 
     References
     ----------
