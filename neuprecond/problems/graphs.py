@@ -236,9 +236,9 @@ def attachment(
     Returns
     -------
     Problem
-        Degrees follow a power law: the largest is of order √n. One link makes a tree, which is badly
+        Degrees follow a power law: the largest is of order √n. One link makes a tree, badly
         conditioned. With two or more the graph is an expander: diagonal scaling alone converges in
-        some ten iterations, while coarse levels fill up, and classical interpolation can break
+        some fifty iterations, while coarse levels fill up, and classical interpolation can break
         down there (PyAMG: zero denominators, then NaN).
 
     References
