@@ -157,7 +157,9 @@ def _factor(
     require_definite_diagonal(A, who="FSAI")
     s = 1.0 / np.sqrt(A.diagonal())
     rows = np.repeat(np.arange(A.shape[0]), np.diff(A.indptr))
-    scaled = sparse.csr_array(((s[rows] * A.data) * s[A.indices], A.indices, A.indptr), A.shape)
+    with np.errstate(over="ignore"):  # an infinity fails at its pivot
+        values = (s[rows] * A.data) * s[A.indices]
+    scaled = sparse.csr_array((values, A.indices, A.indptr), A.shape)
     seconds["scale"] = perf_counter() - start
 
     start = perf_counter()
@@ -258,7 +260,7 @@ def _local_solves(
             for q in range(k):
                 dot += local[k, q] * local[k, q]
             pivot = local[k, k] - dot
-            if pivot < -ROUNDING:
+            if not pivot >= -ROUNDING:  # NaN is refused too
                 return i, pivot
             if pivot <= m * 2.3e-16:
                 singular = True

@@ -17,6 +17,7 @@ from neuprecond.checks import (
 )
 from neuprecond.classical.base import Preconditioner
 from neuprecond.classical.triangular import Triangle
+from neuprecond.errors import NotDefiniteError
 
 __all__ = ["IncompleteCholesky", "TriangularFactors", "ic0", "ilu", "mic0"]
 
@@ -34,6 +35,8 @@ class IncompleteCholesky(Preconditioner):
     shift : float
         What was added to the diagonal of A (scaled to 1) so that the factorisation did not break
         down; 0 if nothing.
+    keeps : str
+        Which row sums L Lᵀ has in common with A (up to the relaxation); empty for IC(0).
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class IncompleteCholesky(Preconditioner):
         upper: Triangle,
         *,
         shift: float,
+        keeps: str,
         nnz: int,
         name: str,
         setup_seconds: dict[str, float],
@@ -53,7 +57,7 @@ class IncompleteCholesky(Preconditioner):
             multiplications=lower.multiplications + upper.multiplications,
             setup_seconds=setup_seconds,
         )
-        self.lower, self.upper, self.shift = lower, upper, shift
+        self.lower, self.upper, self.shift, self.keeps = lower, upper, shift, keeps
 
     def _apply(self, R: np.ndarray) -> np.ndarray:
         return self.upper.solve(self.lower.solve(R))
@@ -143,7 +147,9 @@ def mic0(A: object, *, relaxation: float = 0.99) -> IncompleteCholesky:
     Each dropped entry of row i, times the relaxation, is added to the diagonal entry instead, so
     that with relaxation 1 the product L Lᵀ has the row sums of A. On smooth elliptic problems this
     turns O(1/h) iterations into O(h^-1/2); slightly below 1 it also stands rough coefficients.
-    Breakdown is treated as in :func:`ic0`.
+    If that breaks down, which a badly scaled A can bring about, the row sums of A scaled to unit
+    diagonal are kept instead, and then the diagonal is shifted as in :func:`ic0`; the result's
+    ``keeps`` and ``shift`` tell.
 
     Parameters
     ----------
@@ -257,17 +263,28 @@ def _cholesky(A: object, *, relaxation: float, name: str) -> IncompleteCholesky:
     pattern = sparse.csr_array(sparse.triu(csr, k=1))
     pattern.sort_indices()
     rows = np.repeat(np.arange(n), np.diff(pattern.indptr))
-    scaled = (pattern.data / root[rows]) / root[pattern.indices]
+    with np.errstate(over="ignore"):
+        scaled = (pattern.data / root[rows]) / root[pattern.indices]
+    if not np.isfinite(scaled).all():
+        i = rows[np.flatnonzero(~np.isfinite(scaled))[0]]
+        raise NotDefiniteError(
+            f"{who} needs a positive definite A; row {i} has an entry that is infinite beside its "
+            'diagonal (scaled to 1). Try load("auto", A) with MINRES or GMRES.'
+        )
     seconds = {"scale": perf_counter() - start}
 
     start = perf_counter()
-    shift = 0.0
+    # What (L Lᵀ) v = A v is kept for: v = 1, which the scaling has turned into ``root``.
+    shift, v, keeps = 0.0, root, "row sums of A" if relaxation > 0.0 else ""
     while True:
         values, diagonal = scaled.copy(), np.full(n, 1.0 + shift)
-        # At the latest when A + shift·diag(A) is diagonally dominant no pivot fails any more.
-        if _factor(pattern.indptr, pattern.indices, values, diagonal, relaxation) < 0:
+        if _factor(pattern.indptr, pattern.indices, values, diagonal, v, relaxation):
             break
-        shift = max(FIRST_SHIFT, 2.0 * shift)
+        if keeps == "row sums of A":
+            v, keeps = np.ones(n), "row sums of A scaled to unit diagonal"
+        else:
+            # This ends, at the latest when the pivots are so large that all fill is small.
+            shift = max(FIRST_SHIFT, 2.0 * shift)
     seconds["factor"] = perf_counter() - start
 
     strict = sparse.csr_array(
@@ -276,25 +293,33 @@ def _cholesky(A: object, *, relaxation: float, name: str) -> IncompleteCholesky:
     inverse = 1.0 / (diagonal * root)
     upper = Triangle(strict, inverse, upper=True)
     return IncompleteCholesky(
-        upper.adjoint(), upper, shift=shift, nnz=csr.nnz, name=name, setup_seconds=seconds
+        upper.adjoint(),
+        upper,
+        shift=shift,
+        keeps=keeps,
+        nnz=csr.nnz,
+        name=name,
+        setup_seconds=seconds,
     )
 
 
 # Always our own kernel, also where the faster ilupp is installed: one count on every machine.
 @njit(cache=True, nogil=True)
-def _factor(indptr, indices, data, diagonal, relaxation):  # type: ignore[no-untyped-def]
-    """Turn columns of A's lower triangle into columns of L in place; the failed row, or -1.
+def _factor(indptr, indices, data, diagonal, v, relaxation):  # type: ignore[no-untyped-def]
+    """Turn columns of A's lower triangle into columns of L in place; whether all pivots were sound.
 
     Right-looking: when column k is done, it is subtracted from all later ones, where the pattern
-    has room; what has none goes to the diagonal, times the relaxation.
+    has room; what has none goes to the diagonal, times the relaxation, so that (L Lᵀ) v stays
+    what it was.
     """
     n = len(diagonal)
     column = np.zeros(n)
     kept = np.zeros(n)
     for k in range(n):
         # Below n ulps of the unit diagonal a pivot is rounding, and its inverse would be noise.
-        if diagonal[k] <= n * 2.3e-16:
-            return k
+        # (Written so that NaN, from a sum that overflowed, fails as well.)
+        if not diagonal[k] > n * 2.3e-16:
+            return False
         pivot = np.sqrt(diagonal[k])
         diagonal[k] = pivot
         start, stop = indptr[k], indptr[k + 1]
@@ -302,7 +327,7 @@ def _factor(indptr, indices, data, diagonal, relaxation):  # type: ignore[no-unt
         for p in range(start, stop):
             data[p] /= pivot
             column[indices[p]] = data[p]
-            total += data[p]
+            total += data[p] * v[indices[p]]
         for p in range(start, stop):
             j = indices[p]
             diagonal[j] -= data[p] * data[p]
@@ -311,12 +336,14 @@ def _factor(indptr, indices, data, diagonal, relaxation):  # type: ignore[no-unt
                 if column[i] != 0.0:
                     update = data[p] * column[i]
                     data[q] -= update
-                    kept[i] += update
-                    kept[j] += update
+                    kept[i] += update * v[j]
+                    kept[j] += update * v[i]
         for p in range(start, stop):
             j = indices[p]
             # The whole row of fill from column k, less its diagonal and what had room.
-            diagonal[j] -= relaxation * (data[p] * (total - data[p]) - kept[j])
+            if relaxation > 0.0:
+                moved = data[p] * (total - data[p] * v[j]) - kept[j]
+                diagonal[j] -= relaxation * moved / v[j]
             column[j] = 0.0
             kept[j] = 0.0
-    return -1
+    return True
