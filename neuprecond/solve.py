@@ -35,6 +35,7 @@ A_INDEFINITE = "A is not definite"
 M_INDEFINITE = "M is not definite"
 A_NOT_FINITE = "broke down: A @ p is not finite"
 M_NOT_FINITE = "broke down: M @ r is not finite"
+M_ZERO = "broke down: M @ r is zero"
 BROKE_DOWN = "broke down: division by zero in the method"
 
 STATUSES = (
@@ -46,6 +47,7 @@ STATUSES = (
     M_INDEFINITE,
     A_NOT_FINITE,
     M_NOT_FINITE,
+    M_ZERO,
     BROKE_DOWN,
 )
 
@@ -63,7 +65,7 @@ class SolveRecord:
     Attributes
     ----------
     x : ndarray, shape of b
-        The solution, or the last iterate.
+        The solution, or the last iterate; what the run began with if it ended in infinities.
     iterations : int
         Inner iterations, for the restarted methods too: steps with one new direction each (one
         product with A and one with M; two of each for bicgstab and cgs).
@@ -284,7 +286,7 @@ def _preconditioner(
     M: object, A: sparse.csr_array, B: object | None
 ) -> tuple[LinearOperator | None, str, float]:
     """M as an operator (None for none), its name, and the seconds that making it took."""
-    if M is None:
+    if M is None or (isinstance(M, str) and M == "none"):
         return None, "none", 0.0
     if isinstance(M, str):
         start = perf_counter()
@@ -410,12 +412,16 @@ class _Watched:
         z = r.copy() if self.M is None else self.M.matvec(r)
         self.apply_seconds += perf_counter() - start
         self.applies += 1
-        z = np.asarray(z, dtype=np.result_type(z, np.float64)).ravel() / self.unit
+        z = np.asarray(z, dtype=np.result_type(z, np.float64)).ravel()
+        if self.M is not None:
+            z = z / self.unit
         product = np.vdot(r, z).real
         if self.method in ("cg", "minres"):
             self.look(product, r, z, M_INDEFINITE, M_NOT_FINITE)
         elif not np.isfinite(product) and not np.isfinite(z).all():
-            raise _Stop(M_NOT_FINITE)
+            raise _Stop(M_NOT_FINITE if np.isfinite(r).all() else BROKE_DOWN)
+        elif product == 0.0 and r.any() and not z.any():
+            raise _Stop(M_ZERO)
         if self.method == "gmres" and self.applies <= 2:
             # SciPy's gmres applies M to b before anything else, then to the first residual.
             norm = float(np.linalg.norm(z))
@@ -433,6 +439,8 @@ class _Watched:
             raise _Stop(indefinite if np.isfinite(w).all() else not_finite)
         tiny = w.any() and abs(v).max() * abs(w).max() < SMALLEST_PRODUCT
         if product == 0.0 and (tiny or not v.any()):
+            if self.method == "minres":
+                return  # its last step is still to come
             raise _Stop(None)
         sign = np.sign(product)
         # MINRES needs a positive M; cg takes what it meets first.
@@ -511,8 +519,8 @@ def _solve_one(
     # Dividing by nothing is one of the statuses, not a warning.
     with np.errstate(all="ignore"):
         status = _run(watched, restart)
-    x = watched.x
-    residual = watched.residual(x)
+        x = watched.x
+        residual = watched.residual(x)
     return _Column(
         x * unit * scale,
         watched.iterations,
@@ -528,16 +536,15 @@ def _solve_one(
 def _run(watched: _Watched, restart: int) -> str:
     """Call SciPy until the true residual meets the tolerance or something ends it; the status."""
     last = watched.residual(watched.x)
-    if watched.method != "gmres":
+    if watched.method != "gmres" or last <= watched.tolerance or watched.maxiter == 0:
         watched.record(last)
-    elif last <= watched.tolerance:
-        watched.record(1.0)
     while True:
         if last <= watched.tolerance:
             return CONVERGED
         if watched.iterations >= watched.maxiter:
             return AT_MAXITER
-        steps, applied, broken = watched.iterations, watched.applies, False
+        start, steps, applied = watched.x, watched.iterations, watched.applies
+        broken = False
         try:
             x, info = _call_scipy(watched, restart)
             watched.x = x
@@ -548,10 +555,15 @@ def _run(watched: _Watched, restart: int) -> str:
         except _Stop as stop:
             if stop.status is not None:
                 residual = watched.residual(watched.x)
+                if not np.isfinite(residual):
+                    watched.x = start
+                elif watched.method in ("lgmres", "gcrotmk"):
+                    watched.record(residual)
                 return CONVERGED if residual <= watched.tolerance else stop.status
-        if not np.isfinite(watched.x).all():
-            return BROKE_DOWN
         residual = watched.residual(watched.x)
+        if not np.isfinite(residual):
+            watched.x = start
+            return BROKE_DOWN
         if watched.method != "gmres":
             watched.record(residual)
         if residual > watched.tolerance and watched.iterations < watched.maxiter:
