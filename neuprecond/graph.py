@@ -1,0 +1,90 @@
+"""The one seam between SciPy and tensors: Level -> Data, network output -> values."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch_geometric.data import Data
+
+from neuprecond.multilevel import INTERPOLATION_BOUND, SMOOTHER_BOUND
+from neuprecond.features import LevelFeatures
+
+__all__ = ["LevelData", "from_features", "interpolation_values", "smoother_scaling"]
+
+
+
+class LevelData(Data):
+    """A level as a torch_geometric graph; entries of P0 are a second set of edges."""
+
+    def __inc__(self, key: str, value: object, *args: object, **kwargs: object) -> object:
+        """Tell batching that both entry indices count nodes."""
+        return self.num_nodes if key == "entry_index" else super().__inc__(key, value, *args, **kwargs)
+
+    def __cat_dim__(self, key: str, value: object, *args: object, **kwargs: object) -> object:
+        """Tell batching that entries stand side by side."""
+        return 1 if key == "entry_index" else super().__cat_dim__(key, value, *args, **kwargs)
+
+
+def from_features(features: LevelFeatures) -> LevelData:
+    """The level's graph for the network: float32 features, int64 indices.
+
+    Parameters
+    ----------
+    features : LevelFeatures
+        From `neuprecond.features.level_features`.
+
+    Returns
+    -------
+    LevelData
+        ``x``, ``edge_index`` (row, column), ``edge_attr``, ``entry_index`` (row, root),
+        ``entry_attr``.
+    """
+    n = len(features.indptr) - 1
+    counts = torch.from_numpy(features.indptr).long().diff()
+    rows = torch.repeat_interleave(torch.arange(n), counts)
+    return LevelData(
+        x=torch.from_numpy(features.nodes),
+        edge_index=torch.stack([rows, torch.from_numpy(features.cols).long()]),
+        edge_attr=torch.from_numpy(features.edges),
+        entry_index=torch.stack(
+            [
+                torch.from_numpy(features.entry_rows).long(),
+                torch.from_numpy(features.entry_roots).long(),
+            ]
+        ),
+        entry_attr=torch.from_numpy(features.entries),
+    )
+
+
+def smoother_scaling(smoother: Float[Tensor, " nodes"]) -> Float[Tensor, " nodes"]:
+    """The diagonal that the smoother scales A with, from the network's output; positive, float64."""
+    return torch.exp(SMOOTHER_BOUND * torch.tanh(smoother.double()))
+
+
+def interpolation_values(
+    entry: Float[Tensor, " entries"],
+    weights: Float[Tensor, " entries"],
+    rows: Tensor,
+    n: int,
+) -> Float[Tensor, " entries"]:
+    """Interpolation weights after a bounded change that keeps every row's sum.
+
+    Parameters
+    ----------
+    entry : Tensor, shape (entries,)
+        Output of the network.
+    weights : Tensor, shape (entries,)
+        Weights of P0 against the near-null vector, P0_ic Bc_c / B_i.
+    rows : Tensor of int64, shape (entries,)
+        Row of each entry, sorted.
+    n : int
+        Number of rows.
+
+    Returns
+    -------
+    Tensor, shape (entries,)
+        New weights, float64. Rows with one entry do not change.
+    """
+    change = INTERPOLATION_BOUND * torch.tanh(entry.double())
+    counts = torch.bincount(rows, minlength=n).clamp(min=1)
+    mean = torch.zeros(n, dtype=change.dtype, device=change.device).index_add(0, rows, change) / counts
+    return weights + change - mean[rows]

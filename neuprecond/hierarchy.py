@@ -1,0 +1,307 @@
+"""One level of a multigrid hierarchy: strength, splitting and interpolation by PyAMG -> Level."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyamg
+from pyamg.classical import interpolate, split
+from scipy import linalg, sparse
+
+__all__ = ["BASES", "Level", "coarsen", "galerkin", "largest_eigenvalue", "near_null_scaling"]
+
+#: Ways to coarsen: classical strength or evolution strength with Ruge-Stüben splitting, and
+#: smoothed aggregates. Which one is right depends on the matrix; see `neuprecond.zoo`.
+BASES = ("rs", "evo", "sa")
+
+# Ritz values approach the largest eigenvalue from below; this covers what few steps leave out.
+EIGENVALUE_SAFETY = 1.05
+# Entries this small relative to the diagonal are rounding left by a Galerkin product.
+ROUNDING = 1e-14
+
+
+@dataclass(frozen=True)
+class Level:
+    """A matrix, its scaling and the start of its interpolation.
+
+    Attributes
+    ----------
+    A : csr_array, shape (n, n)
+        The matrix scaled to a unit diagonal, S A S.
+    s : ndarray, shape (n,)
+        The scaling, diag(A)^(-1/2).
+    near_null : ndarray, shape (n,)
+        What the scaled matrix nearly maps to zero; no entry is zero.
+    P0 : csr_array, shape (n, nc)
+        Interpolation by PyAMG, in scaled unknowns on the fine side, unscaled on the coarse side.
+    coarse_near_null : ndarray, shape (nc, k)
+        The near-null vectors of the coarse matrix: ``P0 @ coarse_near_null`` is what P must keep.
+    roots : ndarray of int, shape (nc,)
+        The unknown that each coarse unknown stands for.
+    strong : csr_array, shape (n, n)
+        Nonzero where PyAMG's measure calls a connection strong.
+    base : str
+        One of `BASES`.
+    """
+
+    A: sparse.csr_array
+    s: np.ndarray
+    near_null: np.ndarray
+    P0: sparse.csr_array
+    coarse_near_null: np.ndarray
+    roots: np.ndarray
+    strong: sparse.csr_array
+    base: str
+
+
+@contextlib.contextmanager
+def _own_random_state() -> Iterator[None]:
+    """PyAMG draws start vectors from NumPy's global state: lend it a fixed one, put it back."""
+    state = np.random.get_state()  # noqa: NPY002
+    np.random.seed(1729)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
+
+
+def unit_diagonal(A: sparse.csr_array) -> tuple[sparse.csr_array, np.ndarray]:
+    """S A S with a unit diagonal, and s; unknowns with no positive diagonal keep s = 1."""
+    d = A.diagonal()
+    s = np.ones_like(d)
+    # The square root first: 1 / d may overflow where 1 / sqrt(d) does not.
+    np.divide(1.0, np.sqrt(d, where=d > 0, out=np.ones_like(d)), out=s, where=d > 0)
+    return scaled(A, s), s
+
+
+def scaled(A: sparse.csr_array, s: np.ndarray) -> sparse.csr_array:
+    """Diag(s) A diag(s), on A's pattern."""
+    rows = np.repeat(s, np.diff(A.indptr))
+    return sparse.csr_array(((A.data * rows) * s[A.indices], A.indices, A.indptr), shape=A.shape)
+
+
+def largest_eigenvalue(A: sparse.csr_array, *, steps: int = 12) -> float:
+    """An estimate from above of the largest eigenvalue of a symmetric A.
+
+    Lanczos from a fixed start; the few steps taken here do not lose orthogonality.
+
+    Parameters
+    ----------
+    A : csr_array, shape (n, n)
+        Symmetric positive semidefinite.
+    steps : int
+        Lanczos steps; one product each.
+
+    Returns
+    -------
+    float
+        The largest Ritz value with a margin of 5 %, but never more than the largest absolute row
+        sum, which bounds every eigenvalue (Gershgorin).
+
+    References
+    ----------
+    Y. Saad, Numerical Methods for Large Eigenvalue Problems, 2nd ed., SIAM 2011, section 6.6.
+
+    Examples
+    --------
+    >>> round(largest_eigenvalue(sparse.csr_array(np.diag([1.0, 2.0, 4.0]))), 6)
+    4.0
+    """
+    return largest_eigenpair(A, steps=steps)[0]
+
+
+def largest_eigenpair(A: sparse.csr_array, *, steps: int = 12) -> tuple[float, np.ndarray]:
+    """`largest_eigenvalue` and the Ritz vector that belongs to it, of unit length."""
+    n = A.shape[0]
+    row_sums = np.add.reduceat(np.abs(A.data), A.indptr[:-1]) if np.diff(A.indptr).all() else None
+    bound = float(abs(A).sum(axis=1).max() if row_sums is None else row_sums.max())
+    if n <= steps:
+        values, vectors = np.linalg.eigh(A.toarray())
+        return min(bound, float(values[-1]) * (1 + 1e-12)), vectors[:, -1]
+    q = np.random.default_rng(n).standard_normal(n)
+    q /= np.linalg.norm(q)
+    basis, diagonal, below = [q], [], []
+    for _ in range(steps):
+        w = A @ basis[-1]
+        if below:
+            w -= below[-1] * basis[-2]
+        diagonal.append(float(basis[-1] @ w))
+        w -= diagonal[-1] * basis[-1]
+        norm = float(np.linalg.norm(w))
+        # The Krylov space is exhausted: its Ritz values are eigenvalues.
+        if norm <= 1e-10 * bound:
+            break
+        below.append(norm)
+        basis.append(w / norm)
+    k = len(diagonal)
+    values, vectors = linalg.eigh_tridiagonal(
+        diagonal, below[: k - 1], select="i", select_range=(k - 1, k - 1)
+    )
+    ritz = np.column_stack(basis[:k]) @ vectors[:, -1]
+    return min(bound, EIGENVALUE_SAFETY * float(values[-1])), ritz / np.linalg.norm(ritz)
+
+
+def near_null_scaling(A: sparse.csr_array, s: np.ndarray) -> np.ndarray:
+    """The near-null vector of the scaled matrix: constants of A, or constants of S A S.
+
+    A matrix from a PDE or a graph maps constants to almost zero in the unknowns it was written
+    in; one that somebody has scaled does so in the unknowns of unit diagonal. The residual of most
+    rows tells which.
+
+    Parameters
+    ----------
+    A : csr_array, shape (n, n)
+        Scaled to unit diagonal.
+    s : ndarray, shape (n,)
+        Its scaling.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        1 / s (constants of the matrix before scaling) or ones.
+    """
+    ones = np.ones_like(s)
+    candidate = s.min() / s
+    if candidate.min() < 1e-100:
+        return ones
+
+    size = abs(A)
+
+    def typical_residual(v: np.ndarray) -> float:
+        # The median, since rows at a boundary or a sink are no fault of v.
+        return float(np.median(np.abs(A @ v) / (size @ v)))
+
+    return candidate if typical_residual(candidate) <= typical_residual(ones) else ones
+
+
+def _strength(A: sparse.csr_array, base: str) -> sparse.csr_array:
+    if base == "rs":
+        return pyamg.strength.classical_strength_of_connection(A, theta=0.25, norm="abs")
+    if base == "sa":
+        return pyamg.strength.symmetric_strength_of_connection(A, theta=0.08)
+    with _own_random_state(), np.errstate(all="ignore"):
+        return pyamg.strength.evolution_strength_of_connection(
+            A, B=np.ones((A.shape[0], 1)), epsilon=4.0
+        )
+
+
+def _split_and_interpolate(
+    A: sparse.csr_array, strong: sparse.csr_array
+) -> tuple[sparse.csr_array, np.ndarray]:
+    """Ruge-Stüben splitting and modified classical interpolation."""
+    splitting = split.RS(strong)
+    if isinstance(splitting, tuple):
+        splitting = splitting[0]
+    roots = np.flatnonzero(splitting == 1)
+    if len(roots) == 0:
+        return sparse.csr_array((A.shape[0], 0)), roots
+    with np.errstate(all="ignore"):
+        P = sparse.csr_array(interpolate.classical_interpolation(A, strong, splitting))
+    # An F-row whose strong neighbours cancel divides by zero: such a row interpolates nothing.
+    if not np.isfinite(P.data).all():
+        P.data[~np.isfinite(P.data)] = 0.0
+    return P, roots
+
+
+def _aggregate(
+    A: sparse.csr_array, scaled_A: sparse.csr_array, strong: sparse.csr_array, B: np.ndarray
+) -> tuple[sparse.csr_array, np.ndarray, np.ndarray]:
+    """Standard aggregates, fitted to B and smoothed by one damped Jacobi step."""
+    aggregates, roots = pyamg.aggregation.standard_aggregation(strong)
+    nc = aggregates.shape[1]
+    k = B.shape[1]
+    if nc == 0:
+        return sparse.csr_array((A.shape[0], 0)), np.empty(0, dtype=np.int64), np.empty((0, k))
+    aggregates = sparse.csr_array(aggregates)
+    if k == 1:
+        tentative = sparse.csr_array(
+            (
+                B[np.repeat(np.arange(A.shape[0]), np.diff(aggregates.indptr)), 0],
+                aggregates.indices,
+                aggregates.indptr,
+            ),
+            shape=aggregates.shape,
+        )
+        Bc = np.ones((nc, 1))
+    else:
+        tentative, Bc = pyamg.aggregation.fit_candidates(aggregates, B)
+        tentative = sparse.csr_array(tentative.tocsr())
+        roots = np.repeat(roots, tentative.shape[1] // nc)
+    weight = 4.0 / 3.0 / largest_eigenvalue(scaled_A)
+    step = sparse.csr_array(A @ tentative)
+    step.data *= np.repeat(-weight / A.diagonal(), np.diff(step.indptr))
+    return sparse.csr_array(tentative + step), np.asarray(roots), Bc
+
+
+def coarsen(
+    A: sparse.csr_array, base: str, *, B: np.ndarray | None = None, v: np.ndarray | None = None
+) -> Level | None:
+    """One step of coarsening, or None where there is nothing left to coarsen.
+
+    Parameters
+    ----------
+    A : csr_array, shape (n, n)
+        Symmetric, with a positive diagonal, sorted.
+    base : str
+        One of `BASES`.
+    B : ndarray of shape (n, k), optional
+        Near-null vectors of A, k > 1; only base "sa" takes them.
+    v : ndarray of shape (n,), optional
+        The near-null vector of A when there is one only; ones by default. No entry may be zero.
+
+    Returns
+    -------
+    Level or None
+        None if no connection is strong or the coarse matrix would not be smaller.
+
+    References
+    ----------
+    J. W. Ruge and K. Stüben, Algebraic multigrid, in Multigrid Methods, SIAM 1987.
+    P. Vaněk, J. Mandel, M. Brezina, Algebraic multigrid by smoothed aggregation, Computing 56, 1996.
+    L. N. Olson, J. Schroder, R. S. Tuminaro, A new perspective on strength measures in algebraic
+    multigrid, Numer. Linear Algebra Appl. 17, 2010.
+
+    Examples
+    --------
+    >>> A = sparse.csr_array(pyamg.gallery.poisson((8, 8), format="csr"))
+    >>> coarsen(A, "rs").P0.shape
+    (64, 32)
+    """
+    scaled_A, s = unit_diagonal(A)
+    if B is not None and B.shape[1] > 1:
+        near_null = np.ones_like(s)
+        strong = sparse.csr_array(_strength(A, "sa"))
+        P, roots, Bc = _aggregate(A, scaled_A, strong, B)
+        base = "sa"
+    else:
+        # In the unknowns x / v, constants are near-null: the textbook case PyAMG is written for.
+        flat = A if v is None else scaled(A, v)
+        near_null = 1.0 / s if v is None else v / s
+        strong = sparse.csr_array(_strength(flat, base))
+        if base == "sa":
+            P, roots, Bc = _aggregate(flat, scaled_A, strong, np.ones((A.shape[0], 1)))
+        else:
+            P, roots = _split_and_interpolate(flat, strong)
+            Bc = np.ones((len(roots), 1))
+        if v is not None:
+            P.data *= np.repeat(v, np.diff(P.indptr))
+    nc = P.shape[1]
+    if nc == 0 or nc > 0.9 * P.shape[0]:
+        return None
+    P.data *= np.repeat(1.0 / s, np.diff(P.indptr))
+    P.sort_indices()
+    strong.sort_indices()
+    return Level(scaled_A, s, near_null, P, Bc, roots, strong, base)
+
+
+def galerkin(A: sparse.csr_array, P: sparse.csr_array) -> sparse.csr_array:
+    """The coarse matrix Pᵀ A P, sorted, without entries that are rounding only."""
+    Ac = sparse.csr_array(P.T.tocsr() @ (A @ P))
+    d = np.sqrt(np.abs(Ac.diagonal()))
+    small = np.abs(Ac.data) <= ROUNDING * np.repeat(d, np.diff(Ac.indptr)) * d[Ac.indices]
+    if small.any():
+        Ac.data[small] = 0.0
+        Ac.eliminate_zeros()
+    Ac.sort_indices()
+    return Ac

@@ -1,0 +1,1 @@
+"""Approximate inverses as SciPy LinearOperators, made of sparse factors; no torch."""

@@ -1,0 +1,103 @@
+"""What every M of this library is: a SciPy LinearOperator that tells how it was made."""
+
+from collections.abc import Mapping
+from typing import Self
+
+import numpy as np
+from scipy.sparse.linalg import LinearOperator
+
+__all__ = ["ApproximateInverse"]
+
+
+class ApproximateInverse(LinearOperator):
+    """A fixed, linear, symmetric M ≈ A⁻¹, float64 in and out.
+
+    Attributes
+    ----------
+    model : str
+        Name of the model that made it.
+    kind : str
+        "spai" or "multilevel".
+    learned : bool
+        False for the unlearned twin.
+    density : float
+        Multiplications of one ``M @ r`` over nnz(A).
+    levels : int
+        1 for one-level operators.
+    operator_complexity : float
+        Nonzeros of all levels' matrices over nnz(A).
+    setup_seconds : dict of str to float
+        Seconds by phase.
+    """
+
+    def __init__(
+        self,
+        n: int,
+        *,
+        model: str,
+        kind: str,
+        learned: bool,
+        density: float,
+        levels: int,
+        operator_complexity: float,
+        setup_seconds: Mapping[str, float],
+    ) -> None:
+        super().__init__(np.float64, (n, n))
+        self.model = model
+        self.kind = kind
+        self.learned = learned
+        self.density = density
+        self.levels = levels
+        self.operator_complexity = operator_complexity
+        self.setup_seconds = dict(setup_seconds)
+
+    def _apply_vector(self, r: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+    def _apply_block(self, R: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+    def _matvec(self, r: np.ndarray) -> np.ndarray:
+        r = np.asarray(r)
+        flat = r.reshape(-1)
+        if np.iscomplexobj(flat):
+            # M is real: it acts on the two parts apart.
+            return self._apply(flat.real) + 1j * self._apply(flat.imag)
+        return self._apply(flat)
+
+    def _apply(self, r: np.ndarray) -> np.ndarray:
+        return self._apply_vector(np.ascontiguousarray(r, dtype=np.float64))
+
+    def _matmat(self, R: np.ndarray) -> np.ndarray:
+        R = np.asarray(R)
+        if np.iscomplexobj(R):
+            return self._matmat(R.real) + 1j * self._matmat(R.imag)
+        return self._apply_block(np.ascontiguousarray(R, dtype=np.float64))
+
+    def _adjoint(self) -> Self:
+        return self
+
+    def _transpose(self) -> Self:
+        return self
+
+    def aspreconditioner(self) -> Self:
+        """M itself: PyAMG's name for the same thing."""
+        return self
+
+    def _level_lines(self) -> list[str]:
+        return []
+
+    def __str__(self) -> str:
+        """A table as PyAMG prints its hierarchies."""
+        n = self.shape[0]
+        setup = ", ".join(f"{name} {seconds:.3f}" for name, seconds in self.setup_seconds.items())
+        return "\n".join(
+            [
+                f"{self.kind} approximate inverse, {n} x {n}, model {self.model!r}"
+                f" ({'learned' if self.learned else 'unlearned twin'})",
+                f"  one M @ r costs {self.density:.2f} multiplications an entry of A",
+                f"  operator complexity {self.operator_complexity:.2f}",
+                f"  setup seconds: {setup}",
+                *self._level_lines(),
+            ]
+        )

@@ -1,0 +1,1 @@
+"""Training of packaged and own models: ``python -m neuprecond.training NAME``."""
