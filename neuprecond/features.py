@@ -17,6 +17,7 @@ EDGE_FEATURES = (
     "entry over column's largest",
     "strong",
     "to coarse",
+    "same parent",
     "distance over row's mean",
     "distance over column's mean",
 )
@@ -25,6 +26,7 @@ ENTRY_FEATURES = (
     "direct entry",
     "one over row's entries",
     "own root",
+    "parent",
     "distance over row's mean",
 )
 
@@ -89,6 +91,20 @@ def _row_mean(values: np.ndarray, indptr: np.ndarray) -> np.ndarray:
     counts = np.diff(indptr)
     total = np.bincount(np.repeat(np.arange(len(counts)), counts), values, len(counts))
     return total / np.maximum(counts, 1)
+
+
+def _first_largest(values: np.ndarray, indptr: np.ndarray) -> np.ndarray:
+    """Position of each row's largest entry in size, the first of equals; -1 for an empty row."""
+    counts = np.diff(indptr)
+    found = np.full(len(counts), -1)
+    filled = counts > 0
+    if len(values):
+        size = np.abs(values)
+        starts = indptr[:-1][filled]
+        top = np.repeat(np.maximum.reduceat(size, starts), counts[filled])
+        position = np.where(size == top, np.arange(len(size)), len(size))
+        found[filled] = np.minimum.reduceat(position, starts)
+    return found
 
 
 def _over(distance: np.ndarray, mean: np.ndarray) -> np.ndarray:
@@ -161,6 +177,7 @@ def level_features(level: Level) -> LevelFeatures:
             size / top[cols],
             strong,
             coarse[cols],
+            (parent[rows] == parent[cols]) & (parent[rows] >= 0),
             _over(distance, mean[rows]),
             _over(distance, mean[cols]),
         ],
@@ -172,14 +189,17 @@ def level_features(level: Level) -> LevelFeatures:
     p_rows = np.repeat(np.arange(n, dtype=np.int32), p_counts)
     p_roots = level.roots[P.indices].astype(np.int32)
     direct = np.asarray(A[p_rows, p_roots]).ravel() * (u[p_roots] / u[p_rows])
+    is_parent = np.zeros(P.nnz)
+    is_parent[parent_entry[fed]] = 1.0
     p_distance = ((X[p_rows] - X[p_roots]) ** 2).sum(axis=1)
     p_mean = _row_mean(p_distance, P.indptr)
     entries = np.stack(
         [
-            _squash(P.data * level.coarse_near_null[P.indices, 0] / u[p_rows]),
+            _squash(weights / u[p_rows]),
             _squash(direct),
             1.0 / p_counts[p_rows],
             p_rows == p_roots,
+            is_parent,
             _over(p_distance, p_mean[p_rows]),
         ],
         axis=1,

@@ -2,14 +2,17 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
 
 from neuprecond.features import LevelFeatures, level_features
 from neuprecond.hierarchy import (
+    Elimination,
     Level,
     coarsen,
+    eliminate,
     galerkin,
     largest_eigenvalue,
     near_null_scaling,
@@ -18,10 +21,46 @@ from neuprecond.hierarchy import (
 )
 from neuprecond.operators.cycle import COARSEST, Cycle, CycleLevel, chebyshev_smoother
 
-__all__ = ["Values", "build_cycle", "changed_interpolation", "smoother_diagonal"]
+__all__ = ["PLANS", "Plan", "Values", "build_cycle", "changed_interpolation", "smoother_diagonal"]
 
 #: A network's outputs for a level: one number a node, one an entry of P0.
 Values = Callable[[LevelFeatures], tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to coarsen, level by level, and which cycle to run.
+
+    Attributes
+    ----------
+    bases : tuple of str
+        `hierarchy.BASES` of the first levels; the last holds for all below.
+    visits : tuple of int
+        How often each level is run by the one above it, the first never more than once; the last
+        holds for all below.
+    """
+
+    bases: tuple[str, ...]
+    visits: tuple[int, ...]
+
+    def base(self, depth: int) -> str:
+        """How the level at this depth is coarsened."""
+        return self.bases[min(depth, len(self.bases) - 1)]
+
+    def visit(self, depth: int) -> int:
+        """How often the level at this depth is run."""
+        return self.visits[min(depth, len(self.visits) - 1)]
+
+
+#: What the network picks from. Each is the best of the twenty-odd combinations tried on some
+#: family, see datasets/results/log.md.
+PLANS = {
+    "rs": Plan(("rs",), (1, 1, 2, 1)),
+    "evo": Plan(("evo",), (1, 1, 2, 1)),
+    "sa": Plan(("sa",), (1, 2, 1)),
+    "rs/sa": Plan(("rs", "sa"), (1, 2, 1)),
+    "sa0": Plan(("sa0",), (1, 2, 1)),
+}
 
 # Bounds of what the network may change: a factor exp(±1) a row, half a weight.
 SMOOTHER_BOUND = 1.0
@@ -61,7 +100,7 @@ def build_cycle(
     A: sparse.csr_array,
     values: Values | None,
     *,
-    base: str,
+    plan: Plan,
     B: np.ndarray | None = None,
     model: str = "twin",
     setup_seconds: dict[str, float] | None = None,
@@ -74,8 +113,8 @@ def build_cycle(
         Symmetric positive (semi)definite with a positive diagonal, as `checks.as_csr` gives it.
     values : callable or None
         The network; None builds the unlearned twin.
-    base : str
-        How to coarsen, one of `hierarchy.BASES`.
+    plan : Plan
+        How to coarsen and cycle.
     B : ndarray of shape (n, k), optional
         Near-null vectors; constants by default.
     model : str
@@ -110,9 +149,17 @@ def build_cycle(
         B = B / s0[:, None]
     lap("coarsen")
     # From here on the finest matrix is the scaled one too: its entries neither over- nor underflow.
-    current, levels, scales = scaled_A, [], []
-    while current.shape[0] > COARSEST and len(levels) < MAX_LEVELS:
-        level = coarsen(current, base, B=B, v=v)
+    current, stages = scaled_A, []
+    while B is None and current.shape[0] > COARSEST:
+        elimination = eliminate(current)
+        if elimination is None:
+            break
+        stages.append(_eliminated(elimination))
+        current, v = elimination.schur, (v / elimination.s)[elimination.kept]
+    lap("coarsen")
+    depth = 0
+    while current.shape[0] > COARSEST and depth < MAX_LEVELS:
+        level = coarsen(current, plan.base(depth), B=B, v=v)
         lap("coarsen")
         if level is None:
             break
@@ -123,37 +170,56 @@ def build_cycle(
             smoother, entry = values(features)
             lap("network")
             P, d = changed_interpolation(level, entry), smoother_diagonal(smoother)
-        levels.append((level.A, _smoother(level.A, d), P))
-        scales.append(level.s)
+        smoothed = CycleLevel(level.A, _smoother(level.A, d), P)
+        stages.append(_Stage(smoothed, level.s, plan.visit(depth)))
         current = galerkin(level.A, P)
         v = None
         B = level.coarse_near_null if level.coarse_near_null.shape[1] > 1 else None
+        depth += 1
         lap("products")
     bottom, s = unit_diagonal(current)
     if bottom.shape[0] > LARGEST_BOTTOM:
         # Nothing left to coarsen, too much to invert: this level is smoothed only.
         nothing = sparse.csr_array((bottom.shape[0], 0))
-        levels.append((bottom, _smoother(bottom, np.ones(bottom.shape[0])), nothing))
-        scales.append(s)
+        last = CycleLevel(bottom, _smoother(bottom, np.ones(bottom.shape[0])), nothing)
+        stages.append(_Stage(last, s, 1))
         bottom, s = sparse.csr_array((0, 0)), np.empty(0)
-    cycle_levels = []
-    for (A_l, S_l, P_l), below in zip(levels, [*scales[1:], s], strict=True):
+    levels = []
+    for stage, below in zip(stages, [*(stage.s for stage in stages[1:]), s], strict=True):
         # The next level's scaling goes into P: the cycle itself scales once, at the top.
-        P_scaled = sparse.csr_array(
-            (P_l.data * below[P_l.indices], P_l.indices, P_l.indptr), shape=P_l.shape
-        )
-        cycle_levels.append(CycleLevel(A_l, S_l, P_scaled))
+        P = stage.level.P
+        scaled_P = sparse.csr_array((P.data * below[P.indices], P.indices, P.indptr), shape=P.shape)
+        levels.append(replace(stage.level, P=scaled_P))
     lap("products")
     return Cycle(
-        cycle_levels,
+        levels,
         bottom,
         s0 if levels else s0 * s,
-        visits=[1, 1] + [2] * len(levels),
+        visits=[stage.visits for stage in stages],
         model=model,
         learned=values is not None,
         nnz=nnz,
         setup_seconds=seconds,
     )
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """A level of the cycle with its scaling and visits."""
+
+    level: CycleLevel
+    s: np.ndarray
+    visits: int
+
+
+def _eliminated(elimination: Elimination) -> _Stage:
+    n = elimination.A.shape[0]
+    pivots = np.zeros(n + 1, dtype=np.int64)
+    pivots[elimination.eliminated + 1] = 1
+    ones = np.ones(len(elimination.eliminated))
+    S = sparse.csr_array((ones, elimination.eliminated, np.cumsum(pivots)), shape=(n, n))
+    level = CycleLevel(sparse.csr_array((n, n)), S, elimination.P, eliminated=True)
+    return _Stage(level, elimination.s, 1)
 
 
 def _smoother(A: sparse.csr_array, d: np.ndarray) -> sparse.csr_array:

@@ -87,11 +87,15 @@ class CycleLevel:
         Matrix of unit diagonal, smoother.
     P : csr_array, shape (n, nc)
         Prolongation to this level's unknowns from the scaled unknowns of the next.
+    eliminated : bool
+        The level is solved exactly by block elimination: P is the back substitution and S holds
+        the inverse pivots, zero on kept unknowns.
     """
 
     A: sparse.csr_array
     S: sparse.csr_array
     P: sparse.csr_array
+    eliminated: bool = False
 
 
 def _bottom_inverse(A: np.ndarray) -> np.ndarray:
@@ -111,14 +115,16 @@ def _bottom_inverse(A: np.ndarray) -> np.ndarray:
     return (vectors[:, keep] / values[keep]) @ vectors[:, keep].T
 
 
-def _schedule(levels: int, visits: Sequence[int]) -> np.ndarray:
+def _schedule(levels: Sequence[CycleLevel], visits: Sequence[int]) -> np.ndarray:
     """Steps of one cycle; a level whose ``visits`` is 2 is run twice by the level above it."""
 
     def cycle(level: int) -> list[tuple[int, int]]:
-        if level == levels:
+        if level == len(levels):
             return [(kernels.BOTTOM, level)]
         below = cycle(level + 1)
-        if level + 1 < levels and visits[level + 1] == 2:
+        if levels[level].eliminated:
+            return [(kernels.REDUCE, level), *below, (kernels.RESTORE, level)]
+        if level + 1 < len(levels) and visits[level + 1] == 2:
             below = [*below, (kernels.AGAIN, level + 1), *below, (kernels.SUM, level + 1)]
         return [(kernels.DOWN, level), *below, (kernels.UP, level)]
 
@@ -137,8 +143,8 @@ class Cycle(ApproximateInverse):
     s : ndarray, shape (n,)
         Scaling of the finest level: M = S C S, C the cycle on unit diagonals.
     visits : sequence of int
-        How often each level is run by the one above it, 1 or 2; twice everywhere below the second
-        level is a W-cycle.
+        How often each level is run by the one above it, 1 or 2; twice on every level is a W-cycle.
+        The finest level and those below an eliminated one are run once.
     **about
         What M tells of itself, see `ApproximateInverse`.
 
@@ -165,7 +171,7 @@ class Cycle(ApproximateInverse):
         setup_seconds: dict[str, float],
     ) -> None:
         self._s = s
-        self._schedule = _schedule(len(levels), visits)
+        self._schedule = _schedule(levels, visits)
         sizes = [level.A.shape[0] for level in levels] + [bottom.shape[0]]
         self._rows = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         matrices = [
@@ -180,13 +186,17 @@ class Cycle(ApproximateInverse):
         self._indices = np.concatenate([empty, *(m.indices for m in matrices)]).astype(index)
         self._values = np.concatenate([empty, *(m.data for m in matrices)])
         self._bottom = np.ascontiguousarray(_bottom_inverse(bottom.toarray()))
-        self._visits = [1, *visits[1:]]
+        self._visits = [1, *visits[1 : len(levels)]]
+        self._eliminated = [level.eliminated for level in levels]
         cost, times = 0.0, 1
         for level, matrix in enumerate(levels):
             times *= self._visits[level]
             again = times // 2 if self._visits[level] == 2 else 0
             a, p = matrix.A.nnz, matrix.P.nnz
-            cost += times * (4 * a + 2 * p) + again * a
+            if matrix.eliminated:
+                cost += times * (matrix.S.nnz + 2 * p)
+            else:
+                cost += times * (4 * a + 2 * p) + again * a
         cost += times * self._bottom.size
         complexity = (sum(level.A.nnz for level in levels) + bottom.nnz) / max(nnz, 1)
         super().__init__(
@@ -202,7 +212,8 @@ class Cycle(ApproximateInverse):
 
     def level(self, level: int) -> CycleLevel:
         """Views of the matrices of a level, 0 the finest."""
-        return CycleLevel(*(self._matrix(4 * level + k) for k in range(3)))
+        matrices = (self._matrix(4 * level + k) for k in range(3))
+        return CycleLevel(*matrices, eliminated=self._eliminated[level])
 
     def _matrix(self, k: int) -> sparse.csr_array:
         p, q = self._pointers[k : k + 2]
@@ -235,7 +246,9 @@ class Cycle(ApproximateInverse):
         times = 1
         for level in range(self.levels - 1):
             times *= self._visits[level]
-            A = self._matrix(4 * level)
-            lines.append(f"  {level:5d} {A.shape[0]:10d} {A.nnz:12d} {times:8d}")
+            part = self.level(level)
+            nnz = part.P.nnz if part.eliminated else part.A.nnz
+            how = "   eliminated" if part.eliminated else ""
+            lines.append(f"  {level:5d} {part.A.shape[0]:10d} {nnz:12d} {times:8d}{how}")
         n = len(self._bottom)
         return [*lines, f"  {self.levels - 1:5d} {n:10d} {n * n:12d} {times:8d}   inverted"]

@@ -7,10 +7,11 @@ which level), written once at setup; V- and W-cycles differ in that list only.
 import numba
 import numpy as np
 
-__all__ = ["AGAIN", "BOTTOM", "DOWN", "SUM", "UP", "run_block", "run_vector"]
+__all__ = ["AGAIN", "BOTTOM", "DOWN", "REDUCE", "RESTORE", "SUM", "UP", "run_block", "run_vector"]
 
-# Steps of a schedule.
-DOWN, BOTTOM, UP, AGAIN, SUM = 0, 1, 2, 3, 4
+# Steps of a schedule. REDUCE and RESTORE are DOWN and UP of an eliminated level, where S holds
+# the pivots and nothing is smoothed.
+DOWN, BOTTOM, UP, AGAIN, SUM, REDUCE, RESTORE = 0, 1, 2, 3, 4, 5, 6
 # Matrices of a level, in the order they are stored.
 A_, S_, P_, R_ = 0, 1, 2, 3
 
@@ -111,7 +112,14 @@ def run_vector(schedule, rows, pointers, entries, indptr, indices, values, botto
             continue
         p, e = pointers[4 * level + S_], entries[4 * level + S_]
         s_ptr, s_idx, s_val = indptr[p : p + n + 1], indices[e:], values[e:]
-        if what == DOWN:
+        if what == REDUCE:
+            p, e = pointers[4 * level + R_], entries[4 * level + R_]
+            _product(indptr[p : p + nc + 1], indices[e:], values[e:], r, R[mid:hi])
+        elif what == RESTORE:
+            p, e = pointers[4 * level + P_], entries[4 * level + P_]
+            _product(indptr[p : p + n + 1], indices[e:], values[e:], X[mid:hi], x)
+            _add_product(s_ptr, s_idx, s_val, r, x)
+        elif what == DOWN:
             _product(s_ptr, s_idx, s_val, r, x)
             _residual(a_ptr, a_idx, a_val, x, r, t)
             p, e = pointers[4 * level + R_], entries[4 * level + R_]
@@ -155,7 +163,16 @@ def run_block(schedule, rows, pointers, entries, indptr, indices, values, bottom
             continue
         p, e = pointers[4 * level + S_], entries[4 * level + S_]
         s_ptr, s_idx, s_val = indptr[p : p + n + 1], indices[e:], values[e:]
-        if what == DOWN:
+        if what == REDUCE:
+            p, e = pointers[4 * level + R_], entries[4 * level + R_]
+            R[mid:hi] = 0.0
+            _block_product(indptr[p : p + nc + 1], indices[e:], values[e:], r, R[mid:hi], 1.0)
+        elif what == RESTORE:
+            p, e = pointers[4 * level + P_], entries[4 * level + P_]
+            x[:] = 0.0
+            _block_product(indptr[p : p + n + 1], indices[e:], values[e:], X[mid:hi], x, 1.0)
+            _block_product(s_ptr, s_idx, s_val, r, x, 1.0)
+        elif what == DOWN:
             x[:] = 0.0
             _block_product(s_ptr, s_idx, s_val, r, x, 1.0)
             t[:] = r
