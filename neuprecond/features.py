@@ -32,6 +32,8 @@ ENTRY_FEATURES = (
 
 TEST_VECTORS = 4
 SWEEPS = 4
+# Weights this close to a row's largest are equal to it.
+TIE = 1.0 - 1e-9
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,8 @@ def _first_largest(values: np.ndarray, indptr: np.ndarray) -> np.ndarray:
         size = np.abs(values)
         starts = indptr[:-1][filled]
         top = np.repeat(np.maximum.reduceat(size, starts), counts[filled])
-        position = np.where(size == top, np.arange(len(size)), len(size))
+        # Rounding must not decide which of two equal weights is the parent.
+        position = np.where(size >= TIE * top, np.arange(len(size)), len(size))
         found[filled] = np.minimum.reduceat(position, starts)
     return found
 
@@ -154,6 +157,15 @@ def level_features(level: Level) -> LevelFeatures:
         else np.zeros(0, dtype=bool)
     )
 
+    P = level.P0
+    p_counts = np.diff(P.indptr)
+    weights = P.data * level.coarse_near_null[P.indices, 0]
+    # The parent of an unknown is the coarse unknown it takes most from.
+    parent_entry = _first_largest(weights, P.indptr)
+    fed = parent_entry >= 0
+    parent = np.full(n, -1)
+    parent[fed] = P.indices[parent_entry[fed]]
+
     X = test_vectors(A) / u[:, None]
     # Rows are compared with each other only, so one size for all keeps overflow away.
     X /= max(float(np.abs(X).max()), 1e-300)
@@ -184,8 +196,6 @@ def level_features(level: Level) -> LevelFeatures:
         axis=1,
     )
 
-    P = level.P0
-    p_counts = np.diff(P.indptr)
     p_rows = np.repeat(np.arange(n, dtype=np.int32), p_counts)
     p_roots = level.roots[P.indices].astype(np.int32)
     direct = np.asarray(A[p_rows, p_roots]).ravel() * (u[p_roots] / u[p_rows])
