@@ -55,11 +55,14 @@ class Plan:
 #: What the network picks from. Each is the best of the twenty-odd combinations tried on some
 #: family, see datasets/results/log.md.
 PLANS = {
-    "rs": Plan(("rs",), (1, 1, 2, 1)),
-    "evo": Plan(("evo",), (1, 1, 2, 1)),
-    "sa": Plan(("sa",), (1, 2, 1)),
-    "rs/sa": Plan(("rs", "sa"), (1, 2, 1)),
-    "sa0": Plan(("sa0",), (1, 2, 1)),
+    "rs": Plan(("rs",), (1,)),
+    "rs-w": Plan(("rs",), (1, 1, 2)),
+    "evo": Plan(("evo",), (1,)),
+    "evo-w": Plan(("evo",), (1, 2, 1)),
+    "sa": Plan(("sa",), (1,)),
+    "sa-w": Plan(("sa",), (1, 2, 1)),
+    "rs/sa-w": Plan(("rs", "sa"), (1, 2, 1)),
+    "rs/sa0-w": Plan(("rs", "sa0"), (1, 2, 1)),
 }
 
 # Bounds of what the network may change: a factor exp(±1) a row, half a weight.

@@ -7,15 +7,22 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from neuprecond.features import EDGE_FEATURES, ENTRY_FEATURES, NODE_FEATURES, level_features
+from neuprecond.features import (
+    EDGE_FEATURES,
+    ENTRY_FEATURES,
+    NODE_FEATURES,
+    LevelFeatures,
+    level_features,
+)
 from neuprecond.graph import LevelData, from_features, interpolation_values, smoother_scaling
-from neuprecond.hierarchy import Level, coarsen, largest_eigenpair
+from neuprecond.hierarchy import Level, coarsen, eliminate, largest_eigenpair, near_null_scaling, unit_diagonal
+from neuprecond.multilevel import Plan, Values
 from neuprecond.nets import LevelNetwork
 from neuprecond.operators.cycle import COARSEST, chebyshev_coefficients
 from neuprecond.training.losses import Operator, pcg_loss
 from neuprecond.training.products import galerkin, matmul, row_indices
 
-__all__ = ["Sample", "differentiable_cycle", "loss", "network", "prepare"]
+__all__ = ["Sample", "differentiable_cycle", "evaluate", "loss", "network", "prepare"]
 
 @dataclass(frozen=True)
 class Sample:
@@ -29,27 +36,35 @@ class Sample:
         Its graph.
     solutions : Tensor, shape (n, k)
         Exact solutions of the scaled system: half white, half with a white right-hand side.
-    name : str
-        Family and base.
+    plan : Plan
+        How it is coarsened.
     """
 
     level: Level
     data: LevelData
     solutions: Tensor
-    name: str
+    plan: Plan
 
 
 def prepare(
-    A: sparse.csr_array, base: str, rng: np.random.Generator, *, vectors: int = 16, name: str = ""
+    A: sparse.csr_array, plan: Plan, rng: np.random.Generator, *, vectors: int = 16
 ) -> Sample | None:
-    """The training sample of A, or None where A does not coarsen."""
-    level = coarsen(A, base)
+    """The training sample of A, or None where A does not coarsen.
+
+    Elimination is exact, so PCG on A converges as PCG on the Schur complement does: that is what
+    is trained on.
+    """
+    A, s = unit_diagonal(A)
+    v = near_null_scaling(A, s)
+    while (elimination := eliminate(A)) is not None:
+        A, v = elimination.schur, (v / elimination.s)[elimination.kept]
+    level = coarsen(A, plan.base(0), v=v)
     if level is None:
         return None
     white = rng.standard_normal((A.shape[0], vectors))
     half = vectors // 2
     white[:, :half] = sparse.linalg.splu(level.A.tocsc()).solve(white[:, :half])
-    return Sample(level, from_features(level_features(level)), torch.from_numpy(white), name)
+    return Sample(level, from_features(level_features(level)), torch.from_numpy(white), plan)
 
 
 def _dense_solve(A: sparse.csr_array, values: Tensor) -> Operator:
@@ -63,7 +78,13 @@ def _dense_solve(A: sparse.csr_array, values: Tensor) -> Operator:
 
 
 def differentiable_cycle(
-    net: LevelNetwork, level: Level, data: LevelData, A_values: Tensor, *, depth: int = 0
+    net: LevelNetwork,
+    level: Level,
+    data: LevelData,
+    A_values: Tensor,
+    plan: Plan,
+    *,
+    depth: int = 0,
 ) -> Operator:
     """The V/W-cycle of `neuprecond.operators.Cycle` on torch values, from this level down.
 
@@ -75,6 +96,8 @@ def differentiable_cycle(
         The level and its graph.
     A_values : Tensor, shape (nnz(A),)
         Values of the level's scaled matrix; carry the gradient of the levels above.
+    plan : Plan
+        How to coarsen and cycle.
     depth : int
         Levels above this one.
     """
@@ -101,21 +124,26 @@ def differentiable_cycle(
 
     Ac, Ac_values = galerkin(A, A_values, P0, P_values)
     s = 1.0 / Ac_values[torch.from_numpy(np.flatnonzero(row_indices(Ac) == Ac.indices))].sqrt()
-    next_level = coarsen(Ac, level.base) if Ac.shape[0] > COARSEST else None
+    next_level = coarsen(Ac, plan.base(depth + 1)) if Ac.shape[0] > COARSEST else None
     if next_level is None:
         solve = _dense_solve(Ac, Ac_values)
     else:
         c_rows, c_cols = (torch.from_numpy(x.astype(np.int64)) for x in (row_indices(Ac), Ac.indices))
         below = Ac_values * s[c_rows] * s[c_cols]
         inner = differentiable_cycle(
-            net, next_level, from_features(level_features(next_level)), below, depth=depth + 1
+            net,
+            next_level,
+            from_features(level_features(next_level)),
+            below,
+            plan,
+            depth=depth + 1,
         )
         pattern = next_level.A
 
         def solve(r: Tensor) -> Tensor:
             r = s[:, None] * r
             x = inner(r)
-            if depth > 0:
+            if plan.visit(depth + 1) == 2:
                 x = x + inner(r - matmul(pattern, below, x))
             return s[:, None] * x
 
@@ -139,8 +167,21 @@ def network(*, width: int, rounds: int) -> LevelNetwork:
     )
 
 
+def evaluate(net: LevelNetwork) -> Values:
+    """The network as `neuprecond.multilevel.build_cycle` takes it."""
+
+    def values(features: LevelFeatures) -> tuple[np.ndarray, np.ndarray]:
+        device = next(net.parameters()).device
+        with torch.no_grad():
+            smoother, entry = net(from_features(features).to(device))
+        return smoother.cpu().numpy(), entry.cpu().numpy()
+
+    return values
+
+
 def loss(net: LevelNetwork, sample: Sample, columns: np.ndarray, *, steps: int = 8) -> Tensor:
     """`pcg_loss` of the cycle on some of the sample's solutions."""
     A = sample.level.A
-    M = differentiable_cycle(net, sample.level, sample.data, torch.from_numpy(A.data))
+    values = torch.from_numpy(A.data)
+    M = differentiable_cycle(net, sample.level, sample.data, values, sample.plan)
     return pcg_loss(A, M, sample.solutions[:, torch.from_numpy(columns)].contiguous(), steps=steps)
