@@ -1,7 +1,9 @@
 """What the network sees of a level: bounded numbers a node, an edge and an entry of P0."""
 
 from dataclasses import dataclass
+from typing import Any
 
+import numba
 import numpy as np
 from scipy import sparse
 
@@ -32,8 +34,13 @@ ENTRY_FEATURES = (
 
 TEST_VECTORS = 4
 SWEEPS = 4
-# Weights this close to a row's largest are equal to it.
+# Weights this close to a row's largest are equal to it: rounding must not pick the parent.
 TIE = 1.0 - 1e-9
+
+# Indices come as unsigned numbers: of signed ones the compiler checks whether they count from the
+# end, which doubles the time of a loop over a row.
+OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "fastmath": {"contract"}}
+ONE = np.uint64(1)
 
 
 @dataclass(frozen=True)
@@ -63,11 +70,6 @@ class LevelFeatures:
     entries: np.ndarray
 
 
-def _squash(x: np.ndarray) -> np.ndarray:
-    """Map the real line to (-1, 1), almost the identity for small numbers."""
-    return x / (1.0 + np.abs(x))
-
-
 def test_vectors(A: sparse.csr_array) -> np.ndarray:
     """Random vectors after a few damped Jacobi sweeps on A x = 0: samples of smooth error.
 
@@ -82,36 +84,14 @@ def test_vectors(A: sparse.csr_array) -> np.ndarray:
         The same for the same n: the start vectors come from a fixed generator.
     """
     X = np.random.default_rng(A.shape[0]).standard_normal((A.shape[0], TEST_VECTORS))
+    Y = np.empty_like(X)
+    matrix = _csr(A)
     # Half of Gershgorin's bound damps every mode and needs no eigenvalue estimate.
-    weight = 1.0 / max(1.0, 0.5 * float(abs(A).sum(axis=1).max()))
+    weight = 1.0 / max(1.0, 0.5 * _largest_row_sum(matrix[0], matrix[2]))
     for _ in range(SWEEPS):
-        X = X - weight * (A @ X)
+        _sweep(*matrix, weight, X, Y)
+        X, Y = Y, X
     return X
-
-
-def _row_mean(values: np.ndarray, indptr: np.ndarray) -> np.ndarray:
-    counts = np.diff(indptr)
-    total = np.bincount(np.repeat(np.arange(len(counts)), counts), values, len(counts))
-    return total / np.maximum(counts, 1)
-
-
-def _first_largest(values: np.ndarray, indptr: np.ndarray) -> np.ndarray:
-    """Position of each row's largest entry in size, the first of equals; -1 for an empty row."""
-    counts = np.diff(indptr)
-    found = np.full(len(counts), -1)
-    filled = counts > 0
-    if len(values):
-        size = np.abs(values)
-        starts = indptr[:-1][filled]
-        top = np.repeat(np.maximum.reduceat(size, starts), counts[filled])
-        # Rounding must not decide which of two equal weights is the parent.
-        position = np.where(size >= TIE * top, np.arange(len(size)), len(size))
-        found[filled] = np.minimum.reduceat(position, starts)
-    return found
-
-
-def _over(distance: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    return distance / (distance + mean + 1e-300)
 
 
 def level_features(level: Level) -> LevelFeatures:
@@ -120,6 +100,7 @@ def level_features(level: Level) -> LevelFeatures:
     Parameters
     ----------
     level : Level
+        With sorted rows.
 
     Returns
     -------
@@ -133,97 +114,178 @@ def level_features(level: Level) -> LevelFeatures:
     >>> level_features(level).edges.shape[1] == len(EDGE_FEATURES)
     True
     """
-    A, u = level.A, level.near_null
-    n = A.shape[0]
-    rows = np.repeat(np.arange(n, dtype=A.indices.dtype), np.diff(A.indptr))
-    off = rows != A.indices
-    rows, cols, values = rows[off], A.indices[off], A.data[off]
-    counts = np.bincount(rows, minlength=n)
-    indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-    size = np.abs(values)
-    top = np.zeros(n)
-    filled = counts > 0
-    if len(values):
-        top[filled] = np.maximum.reduceat(size, indptr[:-1][filled])
-    top[top == 0] = 1.0
-    against = values * (u[cols] / u[rows])
-    coarse = np.zeros(n)
-    coarse[level.roots] = 1.0
+    n, u = level.A.shape[0], level.near_null
+    A, P = _csr(level.A), _csr(level.P0)
+    strong = _csr(level.strong)[:2]
+    roots = _unsigned(level.roots.astype(np.int32))
+    is_coarse = np.zeros(n)
+    is_coarse[level.roots] = 1.0
 
-    strong = (
-        np.asarray((_indicator(A) + 2.0 * _indicator(level.strong)).tocsr()[rows, cols]).ravel()
-        > 2.5
-        if len(values)
-        else np.zeros(0, dtype=bool)
-    )
-
-    P = level.P0
-    p_counts = np.diff(P.indptr)
-    weights = P.data * level.coarse_near_null[P.indices, 0]
-    # The parent of an unknown is the coarse unknown it takes most from.
-    parent_entry = _first_largest(weights, P.indptr)
-    fed = parent_entry >= 0
-    parent = np.full(n, -1)
-    parent[fed] = P.indices[parent_entry[fed]]
-
-    X = test_vectors(A) / u[:, None]
+    X = test_vectors(level.A)
+    X /= u[:, None]
     # Rows are compared with each other only, so one size for all keeps overflow away.
-    X /= max(float(np.abs(X).max()), 1e-300)
-    distance = ((X[rows] - X[cols]) ** 2).sum(axis=1)
-    mean = _row_mean(distance, indptr)
+    X *= 1.0 / max(float(X.max()), -float(X.min()), 1e-300)
 
-    nodes = np.stack(
-        [
-            _squash((A @ u) / u),
-            np.log1p(counts) / 3.0,
-            coarse,
-            _squash(np.bincount(rows, np.maximum(against, 0.0), n)),
-        ],
-        axis=1,
-    )
-    edges = np.stack(
-        [
-            values,
-            _squash(against),
-            size / top[rows],
-            size / top[cols],
-            strong,
-            coarse[cols],
-            (parent[rows] == parent[cols]) & (parent[rows] >= 0),
-            _over(distance, mean[rows]),
-            _over(distance, mean[cols]),
-        ],
-        axis=1,
-    )
+    indptr = np.empty(n + 1, dtype=np.int32)
+    largest, distance = np.empty(n), np.empty(n)
+    nodes = np.empty((n, len(NODE_FEATURES)), dtype=np.float32)
+    _fill_nodes(*A, u, is_coarse, X, indptr, largest, distance, nodes)
 
-    p_rows = np.repeat(np.arange(n, dtype=np.int32), p_counts)
-    p_roots = level.roots[P.indices].astype(np.int32)
-    direct = np.asarray(A[p_rows, p_roots]).ravel() * (u[p_roots] / u[p_rows])
-    is_parent = np.zeros(P.nnz)
-    is_parent[parent_entry[fed]] = 1.0
-    p_distance = ((X[p_rows] - X[p_roots]) ** 2).sum(axis=1)
-    p_mean = _row_mean(p_distance, P.indptr)
-    entries = np.stack(
-        [
-            _squash(weights / u[p_rows]),
-            _squash(direct),
-            1.0 / p_counts[p_rows],
-            p_rows == p_roots,
-            is_parent,
-            _over(p_distance, p_mean[p_rows]),
-        ],
-        axis=1,
-    )
-    return LevelFeatures(
-        indptr,
-        cols.astype(np.int32),
-        nodes.astype(np.float32),
-        edges.astype(np.float32),
-        p_rows,
-        p_roots,
-        entries.astype(np.float32),
-    )
+    coarse_near_null = np.ascontiguousarray(level.coarse_near_null[:, 0])
+    parent = np.empty(n, dtype=np.int32)
+    entry_rows, entry_roots = (np.empty(level.P0.nnz, dtype=np.int32) for _ in range(2))
+    entries = np.empty((level.P0.nnz, len(ENTRY_FEATURES)), dtype=np.float32)
+    _fill_entries(*A, *P, roots, u, coarse_near_null, X, parent, entry_rows, entry_roots, entries)
+
+    cols = np.empty(indptr[-1], dtype=np.int32)
+    edges = np.empty((len(cols), len(EDGE_FEATURES)), dtype=np.float32)
+    _fill_edges(*A, *strong, u, is_coarse, parent, X, largest, distance, cols, edges)
+    return LevelFeatures(indptr, cols, nodes, edges, entry_rows, entry_roots, entries)
 
 
-def _indicator(A: sparse.csr_array) -> sparse.csr_array:
-    return sparse.csr_array((np.ones(A.nnz), A.indices, A.indptr), shape=A.shape)
+def _csr(A: sparse.csr_array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return _unsigned(A.indptr), _unsigned(A.indices), A.data
+
+
+def _unsigned(index: np.ndarray) -> np.ndarray:
+    return index.view(np.dtype(f"u{index.itemsize}"))
+
+
+@numba.njit(**OPTIONS)
+def _squash(x):  # type: ignore[no-untyped-def]
+    """Map the real line to (-1, 1), almost the identity for small numbers."""
+    return x / (1.0 + abs(x))
+
+
+@numba.njit(**OPTIONS)
+def _over(distance, mean):  # type: ignore[no-untyped-def]
+    return distance / (distance + mean + 1e-300)
+
+
+@numba.njit(**OPTIONS)
+def _distance(X, i, j):  # type: ignore[no-untyped-def]
+    """How far the test vectors differ between two unknowns, squared."""
+    total = 0.0
+    for c in range(TEST_VECTORS):
+        total += (X[i, c] - X[j, c]) ** 2
+    return total
+
+
+@numba.njit(**OPTIONS)
+def _largest_row_sum(indptr, values):  # type: ignore[no-untyped-def]
+    largest = 0.0
+    for i in range(len(indptr) - 1):
+        total = 0.0
+        for k in range(indptr[i], indptr[i + 1]):
+            total += abs(values[k])
+        largest = max(largest, total)
+    return largest
+
+
+@numba.njit(**OPTIONS)
+def _sweep(indptr, indices, values, weight, X, Y):  # type: ignore[no-untyped-def]
+    """Y = X - weight A X."""
+    for i in range(len(indptr) - 1):
+        for c in range(TEST_VECTORS):
+            Y[i, c] = X[i, c]
+        for k in range(indptr[i], indptr[i + 1]):
+            step, j = weight * values[k], indices[k]
+            for c in range(TEST_VECTORS):
+                Y[i, c] -= step * X[j, c]
+
+
+@numba.njit(**OPTIONS)
+def _fill_nodes(indptr, indices, values, u, is_coarse, X, pointers, largest, distance, nodes):  # type: ignore[no-untyped-def]
+    """Numbers a node; row pointers without the diagonal; per row what edges are measured against.
+
+    That is its largest off-diagonal entry (1 where there is none) and its mean distance.
+    """
+    pointers[0] = 0
+    for i in range(len(u)):
+        row_sum, positive, top, total, count = 0.0, 0.0, 0.0, 0.0, 0
+        for k in range(indptr[i], indptr[i + 1]):
+            j = indices[k]
+            against = values[k] * (u[j] / u[i])
+            row_sum += against
+            if j != i:
+                count += 1
+                positive += max(against, 0.0)
+                top = max(top, abs(values[k]))
+                total += _distance(X, i, j)
+        pointers[i + 1] = pointers[i] + count
+        largest[i] = top if top > 0.0 else 1.0
+        distance[i] = total / max(count, 1)
+        nodes[i, 0] = _squash(row_sum)
+        nodes[i, 1] = np.log1p(count) / 3.0
+        nodes[i, 2] = is_coarse[i]
+        nodes[i, 3] = _squash(positive)
+
+
+@numba.njit(**OPTIONS)
+def _fill_edges(  # type: ignore[no-untyped-def]
+    indptr, indices, values, strong_indptr, strong_indices,
+    u, is_coarse, parent, X, largest, distance, cols, edges,
+):  # fmt: skip
+    """Columns and numbers of the off-diagonal entries, row by row."""
+    # The last row that called a column strong.
+    strong_in = np.full(len(u), -1, dtype=np.int32)
+    e = np.uint64(0)
+    for i in range(len(u)):
+        for k in range(strong_indptr[i], strong_indptr[i + 1]):
+            strong_in[strong_indices[k]] = i
+        for k in range(indptr[i], indptr[i + 1]):
+            j = indices[k]
+            if j == i:
+                continue
+            between = _distance(X, i, j)
+            cols[e] = j
+            edges[e, 0] = values[k]
+            edges[e, 1] = _squash(values[k] * (u[j] / u[i]))
+            edges[e, 2] = abs(values[k]) / largest[i]
+            edges[e, 3] = abs(values[k]) / largest[j]
+            edges[e, 4] = strong_in[j] == i
+            edges[e, 5] = is_coarse[j]
+            edges[e, 6] = parent[i] == parent[j] and parent[i] >= 0
+            edges[e, 7] = _over(between, distance[i])
+            edges[e, 8] = _over(between, distance[j])
+            e += ONE
+
+
+@numba.njit(**OPTIONS)
+def _fill_entries(  # type: ignore[no-untyped-def]
+    indptr, indices, values, p_indptr, p_indices, p_values, roots,
+    u, coarse_near_null, X, parent, rows, entry_roots, entries,
+):  # fmt: skip
+    """Parent of each unknown, the coarse one it takes most from (-1: none); numbers an entry."""
+    # Row i of A, spread out: direct[j] is a_ij where found_in[j] is i.
+    found_in, direct = np.full(len(u), -1, dtype=np.int32), np.empty(len(u))
+    for i in range(len(u)):
+        start, stop = p_indptr[i], p_indptr[i + 1]
+        parent[i] = -1
+        if start == stop:
+            continue
+        for k in range(indptr[i], indptr[i + 1]):
+            found_in[indices[k]] = i
+            direct[indices[k]] = values[k]
+        top, total = 0.0, 0.0
+        for k in range(start, stop):
+            top = max(top, abs(p_values[k] * coarse_near_null[p_indices[k]]))
+            total += _distance(X, i, roots[p_indices[k]])
+        count = stop - start
+        mean = total / count
+        for k in range(start, stop):
+            c = p_indices[k]
+            root = roots[c]
+            weight = p_values[k] * coarse_near_null[c]
+            is_parent = parent[i] < 0 and abs(weight) >= TIE * top
+            if is_parent:
+                parent[i] = c
+            a = direct[root] if found_in[root] == i else 0.0
+            rows[k] = i
+            entry_roots[k] = root
+            entries[k, 0] = _squash(weight / u[i])
+            entries[k, 1] = _squash(a * (u[root] / u[i]))
+            entries[k, 2] = 1.0 / count
+            entries[k, 3] = root == i
+            entries[k, 4] = is_parent
+            entries[k, 5] = _over(_distance(X, i, root), mean)
