@@ -10,7 +10,7 @@ from scipy import sparse
 
 from neuprecond.classical import fsai_factor
 from neuprecond.features import LevelFeatures
-from neuprecond.hierarchy import scaled, unit_diagonal
+from neuprecond.hierarchy import unit_diagonal
 from neuprecond.operators.factored import FactoredInverse
 
 __all__ = [
@@ -73,6 +73,10 @@ def _squash(x: np.ndarray) -> np.ndarray:
 
 def _rows(A: sparse.csr_array) -> np.ndarray:
     return np.repeat(np.arange(A.shape[0], dtype=np.int32), np.diff(A.indptr))
+
+
+def _scaled_columns(G: sparse.csr_array, s: np.ndarray) -> sparse.csr_array:
+    return sparse.csr_array((G.data * s[G.indices], G.indices, G.indptr), shape=G.shape)
 
 
 def smooth_vector(A: sparse.csr_array) -> np.ndarray:
@@ -175,8 +179,8 @@ def spai_features(A: sparse.csr_array) -> SpaiFeatures:
     >>> spai_features(A).entries.shape == (3, len(SPAI_ENTRY_FEATURES))
     True
     """
-    scaled_A, _ = unit_diagonal(A)
-    return _features(scaled_A, fsai_factor(scaled_A))
+    scaled_A, s = unit_diagonal(A)
+    return _features(scaled_A, _scaled_columns(fsai_factor(A), 1.0 / s))
 
 
 @numba.njit(cache=True, nogil=True)
@@ -263,6 +267,8 @@ def corrected_factor(
     terms = g * row_products(A.indptr, A.indices, A.data, G.indptr, G.indices, g)
     squares = np.add.reduceat(terms, G.indptr[:-1])
     sound = squares > ROUNDING * np.add.reduceat(np.abs(terms), G.indptr[:-1])
+    # FSAI's own rows have gᵀA g = 1: dividing by it would only round.
+    sound &= np.add.reduceat(np.abs(step), G.indptr[:-1]) > 0.0
     norm = np.sqrt(np.where(sound, squares, 1.0))
     g = np.where(sound[rows], g / norm[rows], G.data)
     return sparse.csr_array((g, G.indices, G.indptr), shape=G.shape)
@@ -275,7 +281,7 @@ def build_factored(
     model: str = "twin",
     setup_seconds: dict[str, float] | None = None,
 ) -> FactoredInverse:
-    """The one-level approximate inverse of A, M = S GᵀG S with G on the pattern of tril(A).
+    """Build the one-level approximate inverse of A, M = S GᵀG S with G on the pattern of tril(A).
 
     Parameters
     ----------
@@ -319,16 +325,16 @@ def build_factored(
         seconds[phase] = now - clock
         clock = now
 
-    scaled_A, s = unit_diagonal(A)
-    G = fsai_factor(scaled_A)
+    G = fsai_factor(A)
     lap("local solves")
     if values is not None:
-        features = _features(scaled_A, G)
+        scaled_A, s = unit_diagonal(A)
+        unit = _scaled_columns(G, 1.0 / s)
+        features = _features(scaled_A, unit)
         lap("features")
         output = values(features)
         lap("network")
-        G = corrected_factor(scaled_A, G, output)
-    G = sparse.csr_array((G.data * s[G.indices], G.indices, G.indptr), shape=G.shape)
+        G = _scaled_columns(corrected_factor(scaled_A, unit, output), s)
     lap("factor")
     return FactoredInverse(
         G, model=model, learned=values is not None, nnz=A.nnz, setup_seconds=seconds
