@@ -84,7 +84,10 @@ def interpolation_values(
     Tensor, shape (entries,)
         New weights, float64. Rows with one entry do not change.
     """
-    change = INTERPOLATION_BOUND * torch.tanh(entry.double())
-    counts = torch.bincount(rows, minlength=n).clamp(min=1)
-    mean = torch.zeros(n, dtype=change.dtype, device=change.device).index_add(0, rows, change) / counts
-    return weights + change - mean[rows]
+    top = torch.zeros(n, dtype=weights.dtype, device=weights.device)
+    top = top.scatter_reduce(0, rows, weights.abs(), "amax")
+    size = (weights.abs() * top[rows]).sqrt()
+    change = INTERPOLATION_BOUND * size * torch.tanh(entry.double())
+    zeros = torch.zeros(n, dtype=change.dtype, device=change.device)
+    excess = zeros.index_add(0, rows, change) / zeros.index_add(0, rows, size).clamp(min=1e-300)
+    return weights + change - excess[rows] * size

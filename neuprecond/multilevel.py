@@ -21,7 +21,17 @@ from neuprecond.hierarchy import (
 )
 from neuprecond.operators.cycle import COARSEST, Cycle, CycleLevel, chebyshev_smoother
 
-__all__ = ["PLANS", "Plan", "Values", "build_cycle", "changed_interpolation", "smoother_diagonal"]
+__all__ = [
+    "PLANS",
+    "Pick",
+    "Plan",
+    "Reduction",
+    "Values",
+    "build_cycle",
+    "changed_interpolation",
+    "reduce_exactly",
+    "smoother_diagonal",
+]
 
 #: A network's outputs for a level: one number a node, one an entry of P0.
 Values = Callable[[LevelFeatures], tuple[np.ndarray, np.ndarray]]
@@ -52,6 +62,9 @@ class Plan:
         return self.visits[min(depth, len(self.visits) - 1)]
 
 
+#: Decides on a plan from a matrix and its near-null vector.
+Pick = Callable[[sparse.csr_array, np.ndarray], Plan]
+
 #: What the network picks from. Each is the best of the twenty-odd combinations tried on some
 #: family, see datasets/results/log.md.
 PLANS = {
@@ -65,7 +78,10 @@ PLANS = {
     "rs/sa0-w": Plan(("rs", "sa0"), (1, 2, 1)),
 }
 
-# Bounds of what the network may change: a factor exp(±1) a row, half a weight.
+# Bounds of what the network may change: a factor exp(±1) a row; half the geometric mean of a weight
+# and its row's largest. Across a jump of the coefficient by c, weights are of size 1/c and a change
+# by δ costs the energy c δ²: of size 1/sqrt(c) it costs what the smooth error has. With a change
+# that does not shrink, two-phase problems took half as many iterations again as the twin.
 SMOOTHER_BOUND = 1.0
 INTERPOLATION_BOUND = 0.5
 MAX_LEVELS = 20
@@ -90,20 +106,26 @@ def changed_interpolation(level: Level, entry: np.ndarray) -> sparse.csr_array:
     """
     P0 = level.P0
     n = P0.shape[0]
-    counts = np.diff(P0.indptr)
-    rows = np.repeat(np.arange(n), counts)
-    change = INTERPOLATION_BOUND * np.tanh(entry.astype(np.float64))
-    mean = np.bincount(rows, change, n) / np.maximum(counts, 1)
-    change -= mean[rows]
-    back = level.near_null[rows] / level.coarse_near_null[P0.indices, 0]
-    return sparse.csr_array((P0.data + change * back, P0.indices, P0.indptr), shape=P0.shape)
+    rows = np.repeat(np.arange(n), np.diff(P0.indptr))
+    weights = P0.data * level.coarse_near_null[P0.indices, 0]
+    size = np.abs(weights)
+    top = np.zeros(n)
+    filled = np.diff(P0.indptr) > 0
+    if len(size):
+        top[filled] = np.maximum.reduceat(size, P0.indptr[:-1][filled])
+    size = np.sqrt(size * top[rows])
+    change = INTERPOLATION_BOUND * size * np.tanh(entry.astype(np.float64))
+    excess = np.bincount(rows, change, n) / np.maximum(np.bincount(rows, size, n), 1e-300)
+    change -= excess[rows] * size
+    values = (weights + change) / level.coarse_near_null[P0.indices, 0]
+    return sparse.csr_array((values, P0.indices, P0.indptr), shape=P0.shape)
 
 
 def build_cycle(
     A: sparse.csr_array,
     values: Values | None,
     *,
-    plan: Plan,
+    plan: Plan | Pick,
     B: np.ndarray | None = None,
     model: str = "twin",
     setup_seconds: dict[str, float] | None = None,
@@ -116,8 +138,9 @@ def build_cycle(
         Symmetric positive (semi)definite with a positive diagonal, as `checks.as_csr` gives it.
     values : callable or None
         The network; None builds the unlearned twin.
-    plan : Plan
-        How to coarsen and cycle.
+    plan : Plan or callable
+        How to coarsen and cycle, or what decides on it from the matrix that is left after
+        elimination and its near-null vector.
     B : ndarray of shape (n, k), optional
         Near-null vectors; constants by default.
     model : str
@@ -129,7 +152,7 @@ def build_cycle(
     -------
     Cycle
     """
-    seconds = {"coarsen": 0.0, "features": 0.0, "network": 0.0, "products": 0.0}
+    seconds = {"pick": 0.0, "coarsen": 0.0, "features": 0.0, "network": 0.0, "products": 0.0}
     seconds = {**(setup_seconds or {}), **seconds}
     clock = time.perf_counter()
 
@@ -139,27 +162,12 @@ def build_cycle(
         seconds[phase] += now - clock
         clock = now
 
-    n, nnz = A.shape[0], A.nnz
-    scaled_A, s0 = unit_diagonal(A)
-    v: np.ndarray | None = None
-    if B is not None and B.shape[1] == 1:
-        v = np.where(B[:, 0] == 0.0, 1e-8 * np.abs(B).max(), B[:, 0])
-        v = v / s0
-        B = None
-    elif B is None:
-        v = near_null_scaling(scaled_A, s0)
-    else:
-        B = B / s0[:, None]
+    reduction = reduce_exactly(A, B)
+    current, v, B, stages = reduction.A, reduction.v, reduction.B, list(reduction.stages)
     lap("coarsen")
-    # From here on the finest matrix is the scaled one too: its entries neither over- nor underflow.
-    current, stages = scaled_A, []
-    while B is None and current.shape[0] > COARSEST:
-        elimination = eliminate(current)
-        if elimination is None:
-            break
-        stages.append(_eliminated(elimination))
-        current, v = elimination.schur, (v / elimination.s)[elimination.kept]
-    lap("coarsen")
+    if callable(plan):
+        plan = plan(current, np.ones(current.shape[0]) if v is None else v)
+        lap("pick")
     depth = 0
     while current.shape[0] > COARSEST and depth < MAX_LEVELS:
         level = coarsen(current, plan.base(depth), B=B, v=v)
@@ -197,13 +205,70 @@ def build_cycle(
     return Cycle(
         levels,
         bottom,
-        s0 if levels else s0 * s,
+        reduction.s if levels else reduction.s * s,
         visits=[stage.visits for stage in stages],
         model=model,
         learned=values is not None,
-        nnz=nnz,
+        nnz=A.nnz,
         setup_seconds=seconds,
     )
+
+
+def reduce_exactly(A: sparse.csr_array, B: np.ndarray | None = None) -> "Reduction":
+    """Scale A and eliminate exactly what can be: where every multilevel setup starts.
+
+    Parameters
+    ----------
+    A : csr_array, shape (n, n)
+        Symmetric, with a positive diagonal.
+    B : ndarray of shape (n, k), optional
+        Near-null vectors; with several of them nothing is eliminated.
+
+    Returns
+    -------
+    Reduction
+    """
+    # From here on even the finest matrix is scaled: its entries neither over- nor underflow.
+    current, s = unit_diagonal(A)
+    if B is not None and B.shape[1] > 1:
+        return Reduction(current, None, B / s[:, None], s, ())
+    if B is None:
+        v = near_null_scaling(current, s)
+    else:
+        v = np.where(B[:, 0] == 0.0, 1e-8 * np.abs(B).max(), B[:, 0]) / s
+    stages = []
+    while current.shape[0] > COARSEST:
+        elimination = eliminate(current)
+        if elimination is None:
+            break
+        stages.append(_eliminated(elimination))
+        current, v = elimination.schur, (v / elimination.s)[elimination.kept]
+    return Reduction(current, v, None, s, tuple(stages))
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """What is left of a matrix after scaling and exact elimination.
+
+    Attributes
+    ----------
+    A : csr_array
+        The matrix that is left, not scaled again.
+    v : ndarray or None
+        Its near-null vector, if there is one only.
+    B : ndarray or None
+        Its near-null vectors, if there are several.
+    s : ndarray, shape (n,)
+        Scaling of the matrix one started from.
+    stages : tuple
+        Eliminated levels.
+    """
+
+    A: sparse.csr_array
+    v: np.ndarray | None
+    B: np.ndarray | None
+    s: np.ndarray
+    stages: "tuple[_Stage, ...]"
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from neuprecond.features import (
     level_features,
 )
 from neuprecond.graph import LevelData, from_features, interpolation_values, smoother_scaling
-from neuprecond.hierarchy import Level, coarsen, eliminate, largest_eigenpair, near_null_scaling, unit_diagonal
-from neuprecond.multilevel import Plan, Values
+from neuprecond.hierarchy import Level, coarsen, largest_eigenpair
+from neuprecond.multilevel import Plan, Values, reduce_exactly
 from neuprecond.nets import LevelNetwork
 from neuprecond.operators.cycle import COARSEST, chebyshev_coefficients
 from neuprecond.training.losses import Operator, pcg_loss
@@ -54,14 +54,11 @@ def prepare(
     Elimination is exact, so PCG on A converges as PCG on the Schur complement does: that is what
     is trained on.
     """
-    A, s = unit_diagonal(A)
-    v = near_null_scaling(A, s)
-    while (elimination := eliminate(A)) is not None:
-        A, v = elimination.schur, (v / elimination.s)[elimination.kept]
-    level = coarsen(A, plan.base(0), v=v)
+    reduction = reduce_exactly(A)
+    level = coarsen(reduction.A, plan.base(0), v=reduction.v)
     if level is None:
         return None
-    white = rng.standard_normal((A.shape[0], vectors))
+    white = rng.standard_normal((level.A.shape[0], vectors))
     half = vectors // 2
     white[:, :half] = sparse.linalg.splu(level.A.tocsc()).solve(white[:, :half])
     return Sample(level, from_features(level_features(level)), torch.from_numpy(white), plan)

@@ -154,12 +154,12 @@ def network(*, width: int, rounds: int) -> SpaiNetwork:
     )
 
 
-def loss(net: SpaiNetwork, sample: Sample, columns: np.ndarray, *, steps: int = 8) -> Tensor:
+def loss(net: SpaiNetwork, sample: Sample, columns: np.ndarray, *, steps: int = 12) -> Tensor:
     """Logarithm of the iterations that PCG will need to reduce the error by 1e8, as predicted.
 
-    The first ``steps`` are run, as in `pcg_loss`, on some of the sample's solutions. The others
-    would take too long and barely depend on the solution: their rate comes from the extreme
-    eigenvalues of G A Gᵀ. A product of both kinds trains alike on problems of 10 iterations and
+    The first ``steps`` are run, as in `pcg_loss`, on some of the sample's solutions; where they are
+    more than enough, only their share counts. The others would take too long and barely depend on
+    the solution: their rate comes from the extreme eigenvalues of G A Gᵀ. A product of both kinds trains alike on problems of 10 iterations and
     of 100; the error after few steps alone is blind to the smooth errors that make the latter long.
 
     Parameters
@@ -196,7 +196,8 @@ def loss(net: SpaiNetwork, sample: Sample, columns: np.ndarray, *, steps: int = 
     low, high = logs.chunk(2)
     root = torch.exp(0.5 * (high.mean() - low.mean()))
     rate = torch.log((root + 1.0) / (root - 1.0).clamp(min=1e-9))
-    return torch.log(steps + torch.nn.functional.softplus(REDUCTION - done) / rate)
+    run = steps * (REDUCTION / done.clamp(min=REDUCTION))
+    return torch.log(run + (REDUCTION - done).clamp(min=0.0) / rate)
 
 
 def _extreme_vectors(K: sparse.csr_array) -> np.ndarray:

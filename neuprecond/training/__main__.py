@@ -1,0 +1,36 @@
+"""python -m neuprecond.training NAME: train a packaged model anew."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from neuprecond.training.recipes import RECIPES
+
+
+def main(
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(RECIPES)}.")],
+    out: Annotated[Path, typer.Option(help="Folder for weights, card and checkpoint.")] = Path(
+        "runs"
+    ),
+    seed: Annotated[int, typer.Option(help="Decides on everything that is drawn.")] = 1,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    steps: Annotated[int | None, typer.Option(help="Instead of the recipe's number.")] = None,
+    pool: Annotated[int | None, typer.Option(help="Problems, instead of the recipe's.")] = None,
+    labels: Annotated[int | None, typer.Option(help="For the pick, likewise.")] = None,
+    resume: Annotated[bool, typer.Option(help="Go on from the checkpoint in the folder.")] = False,
+) -> None:
+    """Train a model; writes NAME.safetensors and NAME.toml, and a checkpoint on the way."""
+    from neuprecond.training.loop import train
+
+    if name not in RECIPES:
+        raise typer.BadParameter(f"unknown recipe {name!r}; known are {', '.join(RECIPES)}.")
+    changes = {"steps": steps, "pool": pool, "labels": labels}
+    recipe = replace(RECIPES[name], **{k: v for k, v in changes.items() if v is not None})
+    path = train(recipe, out, seed=seed, device=device, resume=resume)
+    typer.echo(f"wrote {path} and {path.with_suffix('.toml')}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

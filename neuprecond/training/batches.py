@@ -1,0 +1,59 @@
+"""Problems of a recipe: the same for the same seed, whatever runs beside."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from neuprecond import problems
+from neuprecond.training.recipes import Ingredient, Recipe
+
+__all__ = ["Drawn", "draw_problem", "ingredients"]
+
+# Large and small systems are drawn equally often by logarithm of size.
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A problem and the seed that drew it."""
+
+    problem: problems.Problem
+    ingredient: Ingredient
+    seed: int
+
+
+def ingredients(recipe: Recipe, count: int, rng: np.random.Generator) -> list[Ingredient]:
+    """A pool's ingredients: shares by weight, each at least once if there is room, shuffled."""
+    weights = np.array([part.weight for part in recipe.mix])
+    shares = np.floor(count * weights / weights.sum()).astype(int)
+    missing = count - shares.sum()
+    shares[np.argsort(shares)[:missing]] += 1
+    chosen = [part for part, times in zip(recipe.mix, shares, strict=True) for _ in range(times)]
+    return [chosen[i] for i in rng.permutation(len(chosen))]
+
+
+def draw_problem(
+    part: Ingredient, split: str, number: int, rng: np.random.Generator, sizes: tuple[int, int]
+) -> Drawn:
+    """Problem ``number`` of a split, of a size between the two.
+
+    Parameters
+    ----------
+    part : Ingredient
+        Family and parameters.
+    split : str
+        "train" or "validation": which seeds may be used.
+    number : int
+        Counts problems; decides on the seed.
+    rng : Generator
+        Draws the size.
+    sizes : tuple of int
+        Smallest and largest size.
+    """
+    seeds = problems.split(part.family, split).seeds
+    seed = seeds[number % len(seeds)]
+    low, high = np.log(sizes)
+    size = round(float(np.exp(rng.uniform(low, high))))
+    drawn = problems.draw(
+        part.family, size, np.random.default_rng(seed), parameters=part.parameters
+    )
+    return Drawn(drawn, part, seed)

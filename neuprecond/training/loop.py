@@ -1,0 +1,392 @@
+"""The training loop: batches, steps, validations by iteration count, checkpoints, the card."""
+
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from safetensors.numpy import save
+from scipy import sparse
+from scipy.sparse.linalg import LinearOperator
+
+from neuprecond.classical import precondition
+from neuprecond.errors import WeightsError
+from neuprecond.multilevel import PLANS, Plan, build_cycle
+from neuprecond.spai import build_factored
+from neuprecond.training import multilevel, spai
+from neuprecond.training.batches import draw_problem, ingredients
+from neuprecond.training.checkpoints import Progress as State
+from neuprecond.training.checkpoints import load_checkpoint, save_checkpoint
+from neuprecond.training.files import write_bytes, write_tensors
+from neuprecond.training.measure import fractional_count
+from neuprecond.training.pick import fit_pick, measure_plans
+from neuprecond.training.recipes import Recipe
+from neuprecond.zoo.card import Card, network_facts, write_card
+
+__all__ = ["train"]
+
+# A plan is trained on where its cost is within this factor (as a logarithm) of the best plan's.
+WORTH_TRAINING = 0.3
+# Right-hand sides a sample, out of those it carries.
+COLUMNS, VECTORS = 4, 16
+# Share of the steps over which the learning rate rises.
+WARM_UP = 0.15
+
+
+class Kind(Protocol):
+    """What the loop needs of a kind of model."""
+
+    def sample(self, A: sparse.csr_array, b: np.ndarray, rng: np.random.Generator) -> Any:
+        """A training sample, or None where A gives none."""
+
+    def operators(
+        self, A: sparse.csr_array, b: np.ndarray, net: torch.nn.Module
+    ) -> tuple[Callable[[], LinearOperator], LinearOperator]:
+        """What builds the learned M of a validation problem, and its twin."""
+
+
+class _Multilevel:
+    module = multilevel
+
+    def sample(self, A: sparse.csr_array, b: np.ndarray, rng: np.random.Generator) -> Any:
+        _, costs = measure_plans(A, b)
+        good = np.flatnonzero(costs <= costs.min() + WORTH_TRAINING)
+        plan = list(PLANS.values())[rng.choice(good)]
+        return multilevel.prepare(A, plan, rng, vectors=VECTORS)
+
+    def operators(
+        self, A: sparse.csr_array, b: np.ndarray, net: torch.nn.Module
+    ) -> tuple[Callable[[], LinearOperator], LinearOperator]:
+        _, costs = measure_plans(A, b)
+        plan: Plan = list(PLANS.values())[int(costs.argmin())]
+        values = multilevel.evaluate(net)
+        return (lambda: build_cycle(A, values, plan=plan)), build_cycle(A, None, plan=plan)
+
+
+class _Spai:
+    module = spai
+
+    def sample(self, A: sparse.csr_array, b: np.ndarray, rng: np.random.Generator) -> Any:
+        return spai.prepare(A, rng, vectors=VECTORS)
+
+    def operators(
+        self, A: sparse.csr_array, b: np.ndarray, net: torch.nn.Module
+    ) -> tuple[Callable[[], LinearOperator], LinearOperator]:
+        values = spai.evaluate(net)
+        return (lambda: build_factored(A, values)), build_factored(A, None)
+
+
+KINDS = {"multilevel": _Multilevel(), "spai": _Spai()}
+
+
+@dataclass(frozen=True)
+class _Check:
+    """A validation problem: what it takes the twin and the best classical method."""
+
+    family: str
+    A: sparse.csr_array
+    b: np.ndarray
+    learned: Callable[[], LinearOperator]
+    twin: float
+    classical: float
+
+
+def _rate(recipe: Recipe, step: int) -> float:
+    """One cycle: a cosine up to the rate, a cosine down to nothing; a function of the step alone."""
+    rise = max(1.0, WARM_UP * recipe.steps)
+    if step < rise:
+        return recipe.rate * (0.04 + 0.96 * 0.5 * (1 - np.cos(np.pi * step / rise)))
+    share = (step - rise) / max(recipe.steps - rise, 1)
+    return recipe.rate * max(0.5 * (1 + np.cos(np.pi * share)), 1e-4)
+
+
+def _bar(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    return Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
+
+
+def _pool(recipe: Recipe, seed: int, console: Console) -> list[Any]:
+    rng = np.random.default_rng([seed, 1])
+    kind, pool = KINDS[recipe.kind], []
+    with _bar(console) as bar:
+        for number, part in bar.track(
+            list(enumerate(ingredients(recipe, recipe.pool, rng))), description="drawing problems"
+        ):
+            problem = draw_problem(part, "train", number, rng, part.sizes).problem
+            sample = kind.sample(problem.A, problem.b, rng)
+            if sample is not None:
+                pool.append(sample)
+    return pool
+
+
+def _checks(recipe: Recipe, seed: int, net: torch.nn.Module, console: Console) -> list[_Check]:
+    rng = np.random.default_rng([seed, 2])
+    checks = []
+    with _bar(console) as bar:
+        parts = [part for part in recipe.mix for _ in range(2)]
+        for number, part in bar.track(
+            list(enumerate(parts)), description="validation problems"
+        ):
+            size = (part.validation_size, part.validation_size)
+            problem = draw_problem(part, "validation", number, rng, size).problem
+            A, b = problem.A, problem.b
+            learned, twin = KINDS[recipe.kind].operators(A, b, net)
+            classical = min(
+                fractional_count(A, b, precondition(name, A)) for name in _rivals(recipe)
+            )
+            checks.append(
+                _Check(part.family, A, b, learned, fractional_count(A, b, twin), classical)
+            )
+    return checks
+
+
+def _rivals(recipe: Recipe) -> tuple[str, ...]:
+    return ("sa08", "rs") if recipe.kind == "multilevel" else ("ic0", "fsai")
+
+
+def _validate(checks: list[_Check]) -> tuple[float, np.ndarray]:
+    """Geometric mean of learned over twin, with the worst problem counted once more; all counts."""
+    counts = np.array([fractional_count(c.A, c.b, c.learned()) for c in checks])
+    logs = np.log(counts / np.array([c.twin for c in checks]))
+    return float(np.exp(logs.mean() + max(logs.max(), 0.0) / 4)), counts
+
+
+def train(
+    recipe: Recipe,
+    folder: Path,
+    *,
+    seed: int = 1,
+    device: str = "auto",
+    resume: bool = False,
+    console: Console | None = None,
+) -> Path:
+    """Train a model and write its weights and card.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        What to train, on what, for how long.
+    folder : Path
+        Gets ``NAME.safetensors`` and ``NAME.toml`` at the end, and ``NAME.checkpoint`` and
+        ``NAME.labels`` on the way.
+    seed : int
+        Decides on everything that is drawn.
+    device : str
+        "cpu", "cuda", or "auto" for a GPU if there is one. The network runs there; the cycle's
+        sparse products run on the CPU.
+    resume : bool
+        Go on from the checkpoint in the folder, if there is one.
+    console : rich Console, optional
+        Where progress goes.
+
+    Returns
+    -------
+    Path
+        Of the weights file.
+
+    Raises
+    ------
+    WeightsError
+        If the checkpoint is damaged or of another recipe.
+    """
+    console = console or Console(stderr=True)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    fingerprint = json.dumps([asdict(recipe), seed], sort_keys=True)
+    kind = KINDS[recipe.kind]
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        net = kind.module.network(width=recipe.width, rounds=recipe.rounds).to(device)
+    optimiser = torch.optim.Adam(net.parameters(), lr=recipe.rate)
+    best = {key: value.clone() for key, value in net.state_dict().items()}
+    state = State()
+    checkpoint = folder / f"{recipe.name}.checkpoint"
+    if resume and checkpoint.exists():
+        best, state = load_checkpoint(checkpoint, net, optimiser, recipe=fingerprint)
+        console.print(f"going on from step {state.step} of {recipe.steps}")
+    clock = time.perf_counter() - state.seconds
+    pool = _pool(recipe, seed, console)
+    checks = _checks(recipe, seed, net, console)
+
+    def save_state() -> None:
+        state.seconds = time.perf_counter() - clock
+        save_checkpoint(checkpoint, net, optimiser, best, state, recipe=fingerprint)
+
+    losses: list[float] = []
+    with _bar(console) as bar:
+        task = bar.add_task("training", total=recipe.steps, completed=state.step)
+        while state.step < recipe.steps:
+            losses.append(_step(recipe, kind, net, optimiser, pool, seed, state.step))
+            state.step += 1
+            bar.update(task, completed=state.step)
+            if state.step % recipe.every == 0 or state.step == recipe.steps:
+                ratio, _ = _validate(checks)
+                state.history.append([state.step, float(np.mean(losses)), ratio])
+                if ratio < state.best:
+                    state.best = ratio
+                    best = {key: value.clone() for key, value in net.state_dict().items()}
+                bar.console.print(
+                    f"step {state.step}: loss {np.mean(losses):.4f}, validation iterations "
+                    f"learned / twin {ratio:.4f} (best {state.best:.4f}), "
+                    f"{time.perf_counter() - clock:.0f} s"
+                )
+                losses = []
+                save_state()
+    net.load_state_dict(best)
+    _, counts = _validate(checks)
+    tensors = {f"values.{key}": value.cpu().numpy() for key, value in net.state_dict().items()}
+    figures: dict[str, float] = {}
+    if recipe.labels:
+        statistics, costs = _labels(recipe, seed, folder, console)
+        pick, figures = fit_pick(statistics, costs, seed=seed)
+        tensors |= {f"pick.{key}": value for key, value in pick.items()}
+    state.seconds = time.perf_counter() - clock
+    return _write(recipe, folder, tensors, checks, counts, state, figures, seed, device)
+
+
+def _step(
+    recipe: Recipe,
+    kind: Any,
+    net: torch.nn.Module,
+    optimiser: torch.optim.Adam,
+    pool: list[Any],
+    seed: int,
+    step: int,
+) -> float:
+    """One optimiser step on a batch that depends on seed and step alone; its loss."""
+    rng = np.random.default_rng([seed, 3, step])
+    for group in optimiser.param_groups:
+        group["lr"] = _rate(recipe, step)
+    optimiser.zero_grad()
+    total = 0.0
+    for number in rng.integers(len(pool), size=recipe.batch):
+        columns = rng.choice(VECTORS, COLUMNS, replace=False)
+        loss = kind.module.loss(net, pool[number], columns, steps=recipe.pcg_steps) / recipe.batch
+        # A sample whose cycle broke down teaches nothing: leave it out of this step.
+        if torch.isfinite(loss):
+            loss.backward()
+            total += float(loss.detach())
+    torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+    optimiser.step()
+    return total
+
+
+def _labels(
+    recipe: Recipe, seed: int, folder: Path, console: Console
+) -> tuple[np.ndarray, np.ndarray]:
+    """Statistics and plan costs of the labelled problems; kept on disk while they are measured."""
+    path = folder / f"{recipe.name}.labels"
+    rng = np.random.default_rng([seed, 4])
+    parts = ingredients(recipe, recipe.labels, rng)
+    key = json.dumps([[asdict(part) for part in recipe.mix], recipe.labels, seed, list(PLANS)])
+    statistics, costs = _read_labels(path, key)
+    with _bar(console) as bar:
+        for number, part in bar.track(
+            list(enumerate(parts)), description="measuring plans"
+        ):
+            own = np.random.default_rng([seed, 5, number])
+            if number < len(costs):
+                continue
+            # Behind the pool's problems, so that none is seen twice.
+            drawn = draw_problem(part, "train", recipe.pool + number, own, part.label_sizes)
+            x, cost = measure_plans(drawn.problem.A, drawn.problem.b)
+            statistics.append(x)
+            costs.append(cost)
+            if number % 20 == 19 or number == len(parts) - 1:
+                arrays = {"statistics": np.array(statistics), "costs": np.array(costs)}
+                write_tensors(path, arrays, {"key": key})
+    return np.array(statistics), np.array(costs)
+
+
+def _read_labels(path: Path, key: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    from safetensors import SafetensorError, safe_open
+
+    if not path.exists():
+        return [], []
+    try:
+        with safe_open(path, framework="numpy") as file:
+            if (file.metadata() or {}).get("key") != key:
+                return [], []
+            return list(file.get_tensor("statistics")), list(file.get_tensor("costs"))
+    except SafetensorError as error:
+        raise WeightsError(f"{path} cannot be read ({error}); delete it to measure anew.") from None
+
+
+def _write(
+    recipe: Recipe,
+    folder: Path,
+    tensors: dict[str, np.ndarray],
+    checks: list[_Check],
+    counts: np.ndarray,
+    state: State,
+    figures: dict[str, float],
+    seed: int,
+    device: str,
+) -> Path:
+    content = save({key: np.ascontiguousarray(value) for key, value in tensors.items()})
+    twin = np.array([check.twin for check in checks])
+    classical = np.array([check.classical for check in checks])
+    families = sorted({check.family for check in checks})
+    by_family = {
+        family: {
+            "learned": round(float(np.mean(counts[where])), 2),
+            "twin": round(float(np.mean(twin[where])), 2),
+            "classical": round(float(np.mean(classical[where])), 2),
+        }
+        for family in families
+        for where in [[i for i, check in enumerate(checks) if check.family == family]]
+    }
+    card = Card(
+        name=recipe.name,
+        kind=recipe.kind,
+        summary=recipe.summary,
+        licence="Apache-2.0",
+        families=tuple(dict.fromkeys(part.family for part in recipe.mix)),
+        unknowns=_unknowns(checks),
+        sha256=hashlib.sha256(content).hexdigest(),
+        network={"width": recipe.width, "rounds": recipe.rounds, **network_facts(recipe.kind)},
+        training={
+            "seed": seed,
+            "steps": recipe.steps,
+            "seconds": round(state.seconds),
+            "device": device,
+            "machine": platform.machine(),
+            "versions": _versions(),
+            "history": state.history,
+            "mix": [
+                {"family": p.family, "sizes": list(p.sizes), "weight": p.weight, **p.parameters}
+                for p in recipe.mix
+            ],
+        },
+        validation={
+            "learned_over_twin": round(float(np.exp(np.log(counts / twin).mean())), 4),
+            "learned_over_classical": round(float(np.exp(np.log(counts / classical).mean())), 4),
+            "classical": list(_rivals(recipe)),
+            "pick": figures,
+            "iterations": by_family,
+        },
+    )
+    path = folder / f"{recipe.name}.safetensors"
+    write_bytes(path, content)
+    write_bytes(path.with_suffix(".toml"), write_card(card).encode())
+    return path
+
+
+def _unknowns(checks: list[_Check]) -> tuple[int, int]:
+    sizes = [check.A.shape[0] for check in checks]
+    return min(sizes), max(sizes)
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    names = ("neuprecond", "torch", "torch-geometric", "numpy", "scipy", "pyamg", "numba")
+    return {name: version(name) for name in names} | {"python": platform.python_version()}

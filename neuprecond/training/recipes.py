@@ -1,0 +1,141 @@
+"""What each packaged model is trained on and for how long."""
+
+from dataclasses import dataclass, field
+
+__all__ = ["RECIPES", "Ingredient", "Recipe"]
+
+
+@dataclass(frozen=True)
+class Ingredient:
+    """One family of a recipe.
+
+    Attributes
+    ----------
+    family : str
+        One of `neuprecond.problems.FAMILIES`.
+    sizes : tuple of int
+        Smallest and largest size, as the family counts it.
+    weight : float
+        Share of the pool, relative to the other ingredients.
+    parameters : dict
+        Fixed parameters; the rest is drawn.
+    label_sizes, validation_size : tuple of int, int
+        Sizes for measuring plans and for validation.
+    """
+
+    family: str
+    sizes: tuple[int, int]
+    label_sizes: tuple[int, int]
+    validation_size: int
+    weight: float = 1.0
+    parameters: dict[str, float | str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A model's training.
+
+    Attributes
+    ----------
+    name, kind, summary : str
+        As on the card.
+    mix : tuple of Ingredient
+        Families.
+    steps, batch, rate : int, int, float
+        Of Adam; one cycle of the learning rate up to ``rate``.
+    width, rounds : int
+        Of the network.
+    pool : int
+        Problems drawn once and trained on again and again.
+    pcg_steps : int
+        Steps the loss looks at.
+    labels : int
+        Problems on which all plans are measured, to train the pick; 0 where there is none.
+    every : int
+        Steps between validations.
+    """
+
+    name: str
+    kind: str
+    summary: str
+    mix: tuple[Ingredient, ...]
+    steps: int
+    rate: float = 4e-3
+    batch: int = 4
+    width: int = 16
+    rounds: int = 3
+    pool: int = 320
+    pcg_steps: int = 8
+    labels: int = 320
+    every: int = 200
+
+
+def _plane(family: str, weight: float = 1.0, **parameters: float | str) -> Ingredient:
+    return Ingredient(family, (24, 56), (40, 176), 96, weight, parameters)
+
+
+def _plane_graph(family: str, weight: float = 1.0, **parameters: float | str) -> Ingredient:
+    return Ingredient(family, (600, 3000), (1600, 30000), 9000, weight, parameters)
+
+
+def _space(family: str, weight: float = 1.0, **parameters: float | str) -> Ingredient:
+    return Ingredient(family, (8, 14), (12, 32), 22, weight, parameters)
+
+
+DIFFUSION_2D = (
+    _plane("poisson2d", 0.7),
+    _plane("lognormal", 1.5),
+    _plane("twophase", 1.5),
+    _plane("channels", 1.5),
+    _plane("anisotropic", 2.0),
+    _plane("jumps", 0.7),
+    _plane("stretched", 0.5),
+    _plane("fe2d", 0.7),
+    _plane_graph("delaunay", 1.0),
+)
+
+#: The packaged models, by name.
+RECIPES = {
+    "diffusion2d": Recipe(
+        name="diffusion2d",
+        kind="multilevel",
+        summary="diffusion in the plane: Poisson, log-normal, two-phase, channels, anisotropic, "
+        "Delaunay Laplacians",
+        mix=DIFFUSION_2D,
+        steps=2000,
+    ),
+    "general": Recipe(
+        name="general",
+        kind="multilevel",
+        summary="diffusion in the plane and in space, finite elements, graph Laplacians",
+        mix=(
+            *DIFFUSION_2D,
+            _space("poisson3d", 0.5),
+            _space("poisson3d_27point", 0.5),
+            _space("lognormal3d"),
+            _space("twophase3d"),
+            _space("anisotropic3d"),
+            _space("fe3d"),
+            _plane_graph("geometric"),
+            _plane_graph("roads"),
+            _plane_graph("attachment", 0.7),
+            _plane_graph("knn"),
+        ),
+        steps=2500,
+        pool=480,
+        labels=480,
+    ),
+    "heat": Recipe(
+        name="heat",
+        kind="spai",
+        summary="implicit heat steps, shifted Laplacians, diagonally dominant matrices",
+        mix=(
+            Ingredient("heat", (24, 48), (24, 48), 64, 2.0),
+            Ingredient("shifted", (600, 2500), (600, 2500), 4000),
+            Ingredient("dominant", (600, 2500), (600, 2500), 4000),
+        ),
+        steps=600,
+        labels=0,
+        every=100,
+    ),
+}
