@@ -1,1 +1,54 @@
-"""Learned sparse approximate inverses as preconditioners for SciPy's Krylov solvers."""
+"""Learned sparse approximate inverses as preconditioners for SciPy's Krylov solvers.
+
+M approximates the inverse of A::
+
+    M = neuprecond.load("auto", A)
+    x, info = scipy.sparse.linalg.cg(A, b, M=M, rtol=1e-8)
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from neuprecond.errors import NeuprecondWarning, NotDefiniteError, WeightsError
+
+if TYPE_CHECKING:
+    from neuprecond.krylov import SolveRecord, solve
+    from neuprecond.zoo import Model, load, load_model, models, save_model
+
+__all__ = [
+    "Model",
+    "NeuprecondWarning",
+    "NotDefiniteError",
+    "SolveRecord",
+    "WeightsError",
+    "load",
+    "load_model",
+    "models",
+    "save_model",
+    "solve",
+]
+__version__ = "0.1.0"
+
+# Where each public name lives; imported when it is first asked for, so that `import neuprecond`
+# costs nothing.
+_HOMES = {
+    "Model": "neuprecond.zoo",
+    "SolveRecord": "neuprecond.krylov",
+    "load": "neuprecond.zoo",
+    "load_model": "neuprecond.zoo",
+    "models": "neuprecond.zoo",
+    "save_model": "neuprecond.zoo",
+    "solve": "neuprecond.krylov",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'neuprecond' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

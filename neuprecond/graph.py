@@ -1,14 +1,24 @@
 """The one seam between SciPy and tensors: Level -> Data, network output -> values."""
 
+from collections.abc import Mapping
+
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch_geometric.data import Data
 
-from neuprecond.multilevel import INTERPOLATION_BOUND, SMOOTHER_BOUND
 from neuprecond.features import LevelFeatures
+from neuprecond.multilevel import INTERPOLATION_BOUND, SMOOTHER_BOUND, Values
+from neuprecond.nets import LevelNetwork
 
-__all__ = ["LevelData", "from_features", "interpolation_values", "smoother_scaling"]
+__all__ = [
+    "LevelData",
+    "from_features",
+    "interpolation_values",
+    "on_device",
+    "smoother_scaling",
+]
 
 
 
@@ -91,3 +101,40 @@ def interpolation_values(
     zeros = torch.zeros(n, dtype=change.dtype, device=change.device)
     excess = zeros.index_add(0, rows, change) / zeros.index_add(0, rows, size).clamp(min=1e-300)
     return weights + change - excess[rows] * size
+
+
+def on_device(weights: Mapping[str, np.ndarray], device: str) -> Values:
+    """A network of the given weights, evaluated by torch on a device.
+
+    Parameters
+    ----------
+    weights : mapping of str to ndarray
+        Of `LevelNetwork`, names as in its ``state_dict``.
+    device : str
+        "cpu" or "cuda".
+
+    Raises
+    ------
+    ValueError
+        If torch has no such device here.
+    """
+    if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
+        here = "cpu and cuda" if torch.cuda.is_available() else "cpu only"
+        raise ValueError(f"device must be one that torch has here ({here}), got {device!r}.")
+    width, node_features = weights["encode.weight"].shape
+    net = LevelNetwork(
+        node_features=node_features,
+        edge_features=weights["rounds.0.edge.weight"].shape[1],
+        entry_features=weights["entry_own.weight"].shape[1],
+        width=width,
+        rounds=1 + max(int(key.split(".")[1]) for key in weights if key.startswith("rounds.")),
+    )
+    net.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()})
+    net.to(device)
+
+    def values(features: LevelFeatures) -> tuple[np.ndarray, np.ndarray]:
+        with torch.no_grad():
+            smoother, entry = net(from_features(features).to(device))
+        return smoother.cpu().numpy(), entry.cpu().numpy()
+
+    return values

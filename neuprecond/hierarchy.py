@@ -9,6 +9,8 @@ import pyamg
 from pyamg.classical import interpolate, split
 from scipy import linalg, sparse
 
+from neuprecond.errors import NotDefiniteError
+
 __all__ = [
     "BASES",
     "Elimination",
@@ -152,12 +154,19 @@ def largest_eigenvalue(A: sparse.csr_array, *, steps: int = 12) -> float:
 
 
 def largest_eigenpair(A: sparse.csr_array, *, steps: int = 12) -> tuple[float, np.ndarray]:
-    """`largest_eigenvalue` and the Ritz vector that belongs to it, of unit length."""
+    """`largest_eigenvalue` and the Ritz vector that belongs to it, of unit length.
+
+    Raises
+    ------
+    NotDefiniteError
+        If a Ritz value shows that A is indefinite.
+    """
     n = A.shape[0]
     row_sums = np.add.reduceat(np.abs(A.data), A.indptr[:-1]) if np.diff(A.indptr).all() else None
     bound = float(abs(A).sum(axis=1).max() if row_sums is None else row_sums.max())
     if n <= steps:
         values, vectors = np.linalg.eigh(A.toarray())
+        _require_not_indefinite(values)
         return min(bound, float(values[-1]) * (1 + 1e-12)), vectors[:, -1]
     q = np.random.default_rng(n).standard_normal(n)
     q /= np.linalg.norm(q)
@@ -175,11 +184,19 @@ def largest_eigenpair(A: sparse.csr_array, *, steps: int = 12) -> tuple[float, n
         below.append(norm)
         basis.append(w / norm)
     k = len(diagonal)
-    values, vectors = linalg.eigh_tridiagonal(
-        diagonal, below[: k - 1], select="i", select_range=(k - 1, k - 1)
-    )
+    values, vectors = linalg.eigh_tridiagonal(diagonal, below[: k - 1])
+    _require_not_indefinite(values)
     ritz = np.column_stack(basis[:k]) @ vectors[:, -1]
     return min(bound, EIGENVALUE_SAFETY * float(values[-1])), ritz / np.linalg.norm(ritz)
+
+
+def _require_not_indefinite(ritz_values: np.ndarray) -> None:
+    """Raise where a Rayleigh quotient found on the way is negative beyond rounding."""
+    if ritz_values[0] < -1e-8 * max(ritz_values[-1], 0.0):
+        raise NotDefiniteError(
+            f"A must be positive definite, found xᵀAx / xᵀx = {ritz_values[0]:.2e} after scaling A "
+            'to a unit diagonal. Try load("auto", A) with GMRES or MINRES.'
+        )
 
 
 def near_null_scaling(A: sparse.csr_array, s: np.ndarray) -> np.ndarray:

@@ -41,8 +41,9 @@ class ApproximateInverse(LinearOperator):
         levels: int,
         operator_complexity: float,
         setup_seconds: Mapping[str, float],
+        dtype: type = np.float64,
     ) -> None:
-        super().__init__(np.float64, (n, n))
+        super().__init__(dtype, (n, n))
         self.model = model
         self.kind = kind
         self.learned = learned

@@ -7,6 +7,7 @@ from typing import TypeVar
 import numpy as np
 from scipy import linalg, sparse
 
+from neuprecond.errors import NotDefiniteError
 from neuprecond.operators import kernels
 from neuprecond.operators.base import ApproximateInverse
 
@@ -101,6 +102,8 @@ class CycleLevel:
 def _bottom_inverse(A: np.ndarray) -> np.ndarray:
     """Inverse of a symmetric matrix; on its null space, if it has one, zero."""
     A = 0.5 * (A + A.T)
+    if len(A) == 0:
+        return A
     try:
         factor = linalg.cho_factor(A, lower=True)
         inverse = linalg.cho_solve(factor, np.eye(len(A)))
@@ -111,6 +114,11 @@ def _bottom_inverse(A: np.ndarray) -> np.ndarray:
     except linalg.LinAlgError:
         pass
     values, vectors = linalg.eigh(A)
+    if values[0] < -1e-8 * max(values[-1], 0.0):
+        raise NotDefiniteError(
+            f"A must be positive definite, a coarse matrix has the eigenvalue {values[0]:.2e} "
+            f'beside {values[-1]:.2e}. Try load("auto", A) with GMRES or MINRES.'
+        )
     keep = values > 1e-12 * max(values[-1], 1e-300)
     return (vectors[:, keep] / values[keep]) @ vectors[:, keep].T
 

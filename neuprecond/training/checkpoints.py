@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from neuprecond.errors import WeightsError
-from neuprecond.training.files import write_tensors
+from neuprecond.zoo.atomic import write_tensors
 
 __all__ = ["Progress", "load_checkpoint", "save_checkpoint"]
 

@@ -25,7 +25,7 @@ from neuprecond.training import multilevel, spai
 from neuprecond.training.batches import draw_problem, ingredients
 from neuprecond.training.checkpoints import Progress as State
 from neuprecond.training.checkpoints import load_checkpoint, save_checkpoint
-from neuprecond.training.files import write_bytes, write_tensors
+from neuprecond.zoo.atomic import write_bytes, write_tensors
 from neuprecond.training.measure import fractional_count
 from neuprecond.training.pick import fit_pick, measure_plans
 from neuprecond.training.recipes import Recipe

@@ -159,8 +159,9 @@ def loss(net: SpaiNetwork, sample: Sample, columns: np.ndarray, *, steps: int = 
 
     The first ``steps`` are run, as in `pcg_loss`, on some of the sample's solutions; where they are
     more than enough, only their share counts. The others would take too long and barely depend on
-    the solution: their rate comes from the extreme eigenvalues of G A Gᵀ. A product of both kinds trains alike on problems of 10 iterations and
-    of 100; the error after few steps alone is blind to the smooth errors that make the latter long.
+    the solution: their rate comes from the extreme eigenvalues of G A Gᵀ. So problems of 10
+    iterations and of 100 train alike; the error after few steps alone is blind to the smooth errors
+    that make the latter long.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ from neuprecond.errors import NeuprecondWarning
 from neuprecond.inference import level_network
 from neuprecond.multilevel import PLANS, Pick, Plan, Values, build_cycle
 from neuprecond.operators.base import ApproximateInverse
-from neuprecond.spai import SpaiValues, build_factored, spai_network
+from neuprecond.spai import SpaiFeatures, SpaiValues, build_factored
 from neuprecond.statistics import plan_statistics
 from neuprecond.zoo.card import Card
 
@@ -67,18 +67,23 @@ class Model:
         }
 
     def _values(self) -> Values:
-        if self.device is not None:
-            from neuprecond.nets import on_device
+        weights = self._part("values.")
+        if self.device is None:
+            return level_network(weights)
+        from neuprecond.graph import on_device
 
-            return on_device(self._part("values."), self.card.kind, self.device)
-        return level_network(self._part("values."))
+        return on_device(weights, self.device)
 
     def _spai_values(self) -> SpaiValues:
-        if self.device is not None:
-            from neuprecond.nets import on_device
+        values = self._values()
 
-            return on_device(self._part("values."), self.card.kind, self.device)
-        return spai_network(self._part("values."))
+        def per_entry(features: SpaiFeatures) -> np.ndarray:
+            # Diagonal entries of G are the nodes' numbers, the others the entries'.
+            diagonal, entry = values(features)
+            own = features.entry_rows == features.entry_roots
+            return np.where(own, diagonal[features.entry_rows], entry)
+
+        return per_entry
 
     def precondition(
         self,

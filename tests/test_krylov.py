@@ -12,7 +12,7 @@ from scipy.sparse.linalg import LinearOperator, gmres, spilu
 
 from neuprecond.classical import CLASSICAL, ic0, jacobi, precondition
 from neuprecond.errors import NotDefiniteError
-from neuprecond.solve import METHODS, STATUSES, SolveRecord, solve
+from neuprecond.krylov import METHODS, STATUSES, SolveRecord, solve
 
 RTOL = 1e-8
 
