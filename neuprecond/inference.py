@@ -27,7 +27,7 @@ REDUCE: dict[str, Any] = {**OPTIONS, "fastmath": {"contract", "nsz", "reassoc"}}
 
 
 def level_network(weights: Mapping[str, np.ndarray]) -> Values:
-    """The network as a function of a level's features.
+    """Make the network a function of a level's features.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ def _sizes(weights: Mapping[str, np.ndarray]) -> tuple[int, int]:
         shapes[f"rounds.{k}.update_state"] = (width, width)
     unbiased = ("send", "edge", "entry_root", "entry_own")
     for name, shape in shapes.items():
-        wanted = {f"{name}.weight": shape}
+        wanted: dict[str, tuple[int, ...]] = {f"{name}.weight": shape}
         if not name.endswith(unbiased):
             wanted[f"{name}.bias"] = shape[:1]
         for key, size in wanted.items():
@@ -251,7 +251,7 @@ def _round(  # type: ignore[no-untyped-def]
 
 @numba.njit(**REDUCE)
 def _entries(lanes, inputs, rows, roots, entries, own, mix, mix_bias, out, row, root, result):  # type: ignore[no-untyped-def]
-    """The head of P0's entries; ``row`` and ``root`` are the parts of an entry's two ends."""
+    """Fill in the output of P0's entries; ``row`` and ``root`` are the parts of their two ends."""
     width = len(lanes)
     hidden = np.empty((BLOCK, width), dtype=np.float32)
     mixed = np.empty((BLOCK, width), dtype=np.float32)
