@@ -196,7 +196,8 @@ def build_cycle(
         stages.append(_Stage(last, s, 1))
         bottom, s = sparse.csr_array((0, 0)), np.empty(0)
     levels = []
-    for stage, below in zip(stages, [*(stage.s for stage in stages[1:]), s], strict=True):
+    for k, stage in enumerate(stages):
+        below = stages[k + 1].s if k + 1 < len(stages) else s
         # The next level's scaling goes into P: the cycle itself scales once, at the top.
         P = stage.level.P
         scaled_P = sparse.csr_array((P.data * below[P.indices], P.indices, P.indptr), shape=P.shape)

@@ -173,7 +173,8 @@ def _auto(
         checks.require_symmetric(matrix, who="a learned model")
         checks.require_definite_diagonal(-matrix if negative else matrix, who="a learned model")
         definite = -matrix if negative else matrix
-        name = ONE_LEVEL if near_null is None and _dominant(definite) else MULTILEVEL
+        one_level = near_null is None and ONE_LEVEL in packaged() and _dominant(definite)
+        name = ONE_LEVEL if one_level else MULTILEVEL
         model = load_model(name, device=device)
         M = model.precondition(definite, near_null, learned=learned)
         if check:
