@@ -1,13 +1,13 @@
 """What the network sees of a level: bounded numbers a node, an edge and an entry of P0."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numba
 import numpy as np
 from scipy import sparse
 
 from neuprecond.hierarchy import Level
+from neuprecond.rows import ONE, OPTIONS, csr, largest_row_sum, unsigned
 
 __all__ = ["EDGE_FEATURES", "ENTRY_FEATURES", "NODE_FEATURES", "LevelFeatures", "level_features"]
 
@@ -36,11 +36,6 @@ TEST_VECTORS = 4
 SWEEPS = 4
 # Weights this close to a row's largest are equal to it: rounding must not pick the parent.
 TIE = 1.0 - 1e-9
-
-# Indices come as unsigned numbers: of signed ones the compiler checks whether they count from the
-# end, which doubles the time of a loop over a row.
-OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "fastmath": {"contract"}}
-ONE = np.uint64(1)
 
 
 @dataclass(frozen=True)
@@ -85,9 +80,9 @@ def test_vectors(A: sparse.csr_array) -> np.ndarray:
     """
     X = np.random.default_rng(A.shape[0]).standard_normal((A.shape[0], TEST_VECTORS))
     Y = np.empty_like(X)
-    matrix = _csr(A)
+    matrix = csr(A)
     # Half of Gershgorin's bound damps every mode and needs no eigenvalue estimate.
-    weight = 1.0 / max(1.0, 0.5 * _largest_row_sum(matrix[0], matrix[2]))
+    weight = 1.0 / max(1.0, 0.5 * largest_row_sum(matrix[0], matrix[2]))
     for _ in range(SWEEPS):
         _sweep(*matrix, weight, X, Y)
         X, Y = Y, X
@@ -115,9 +110,9 @@ def level_features(level: Level) -> LevelFeatures:
     True
     """
     n, u = level.A.shape[0], level.near_null
-    A, P = _csr(level.A), _csr(level.P0)
-    strong = _csr(level.strong)[:2]
-    roots = _unsigned(level.roots.astype(np.int32))
+    A, P = csr(level.A), csr(level.P0)
+    strong = csr(level.strong)[:2]
+    roots = unsigned(level.roots.astype(np.int32))
     is_coarse = np.zeros(n)
     is_coarse[level.roots] = 1.0
 
@@ -143,14 +138,6 @@ def level_features(level: Level) -> LevelFeatures:
     return LevelFeatures(indptr, cols, nodes, edges, entry_rows, entry_roots, entries)
 
 
-def _csr(A: sparse.csr_array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return _unsigned(A.indptr), _unsigned(A.indices), A.data
-
-
-def _unsigned(index: np.ndarray) -> np.ndarray:
-    return index.view(np.dtype(f"u{index.itemsize}"))
-
-
 @numba.njit(**OPTIONS)
 def _squash(x):  # type: ignore[no-untyped-def]
     """Map the real line to (-1, 1), almost the identity for small numbers."""
@@ -169,17 +156,6 @@ def _distance(X, i, j):  # type: ignore[no-untyped-def]
     for c in range(TEST_VECTORS):
         total += (X[i, c] - X[j, c]) ** 2
     return total
-
-
-@numba.njit(**OPTIONS)
-def _largest_row_sum(indptr, values):  # type: ignore[no-untyped-def]
-    largest = 0.0
-    for i in range(len(indptr) - 1):
-        total = 0.0
-        for k in range(indptr[i], indptr[i + 1]):
-            total += abs(values[k])
-        largest = max(largest, total)
-    return largest
 
 
 @numba.njit(**OPTIONS)

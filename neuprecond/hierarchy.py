@@ -9,6 +9,7 @@ import pyamg
 from pyamg.classical import interpolate, split
 from scipy import linalg, sparse
 
+from neuprecond import rows
 from neuprecond.errors import NotDefiniteError
 
 __all__ = [
@@ -119,8 +120,8 @@ def unit_diagonal(A: sparse.csr_array) -> tuple[sparse.csr_array, np.ndarray]:
 
 def scaled(A: sparse.csr_array, s: np.ndarray) -> sparse.csr_array:
     """Diag(s) A diag(s), on A's pattern."""
-    rows = np.repeat(s, np.diff(A.indptr))
-    return sparse.csr_array(((A.data * rows) * s[A.indices], A.indices, A.indptr), shape=A.shape)
+    values = rows.scaled_values(*rows.csr(A), s, s)
+    return sparse.csr_array((values, A.indices, A.indptr), shape=A.shape)
 
 
 def largest_eigenvalue(A: sparse.csr_array, *, steps: int = 12) -> float:
@@ -150,7 +151,7 @@ def largest_eigenvalue(A: sparse.csr_array, *, steps: int = 12) -> float:
     >>> round(largest_eigenvalue(sparse.csr_array(np.diag([1.0, 2.0, 4.0]))), 6)
     4.0
     """
-    return largest_eigenpair(A, steps=steps)[0]
+    return _ritz(A, steps=steps, vector=False)[0]
 
 
 def largest_eigenpair(A: sparse.csr_array, *, steps: int = 12) -> tuple[float, np.ndarray]:
@@ -161,33 +162,30 @@ def largest_eigenpair(A: sparse.csr_array, *, steps: int = 12) -> tuple[float, n
     NotDefiniteError
         If a Ritz value shows that A is indefinite.
     """
+    return _ritz(A, steps=steps, vector=True)
+
+
+def _ritz(A: sparse.csr_array, *, steps: int, vector: bool) -> tuple[float, np.ndarray]:
+    """Largest Ritz value with its margin, and its vector; an empty one where none is wanted."""
     n = A.shape[0]
-    row_sums = np.add.reduceat(np.abs(A.data), A.indptr[:-1]) if np.diff(A.indptr).all() else None
-    bound = float(abs(A).sum(axis=1).max() if row_sums is None else row_sums.max())
+    bound = rows.largest_row_sum(rows.unsigned(A.indptr), A.data)
     if n <= steps:
         values, vectors = np.linalg.eigh(A.toarray())
         _require_not_indefinite(values)
         return min(bound, float(values[-1]) * (1 + 1e-12)), vectors[:, -1]
-    q = np.random.default_rng(n).standard_normal(n)
-    q /= np.linalg.norm(q)
-    basis, diagonal, below = [q], [], []
-    for _ in range(steps):
-        w = A @ basis[-1]
-        if below:
-            w -= below[-1] * basis[-2]
-        diagonal.append(float(basis[-1] @ w))
-        w -= diagonal[-1] * basis[-1]
-        norm = float(np.linalg.norm(w))
-        # The Krylov space is exhausted: its Ritz values are eigenvalues.
-        if norm <= 1e-10 * bound:
-            break
-        below.append(norm)
-        basis.append(w / norm)
-    k = len(diagonal)
-    values, vectors = linalg.eigh_tridiagonal(diagonal, below[: k - 1])
+    Q = np.empty((steps + 1 if vector else 3, n))
+    Q[0] = np.random.default_rng(n).standard_normal(n)
+    Q[0] /= np.linalg.norm(Q[0])
+    diagonal, below = np.empty(steps), np.empty(steps - 1)
+    # Where the Krylov space is exhausted, its Ritz values are eigenvalues.
+    k = rows.lanczos(*rows.csr(A), Q, diagonal, below, 1e-10 * bound)
+    values, vectors = linalg.eigh_tridiagonal(diagonal[:k], below[: k - 1])
     _require_not_indefinite(values)
-    ritz = np.column_stack(basis[:k]) @ vectors[:, -1]
-    return min(bound, EIGENVALUE_SAFETY * float(values[-1])), ritz / np.linalg.norm(ritz)
+    largest = min(bound, EIGENVALUE_SAFETY * float(values[-1]))
+    if not vector:
+        return largest, np.empty(0)
+    ritz = vectors[:, -1] @ Q[:k]
+    return largest, ritz / np.linalg.norm(ritz)
 
 
 def _require_not_indefinite(ritz_values: np.ndarray) -> None:
@@ -223,11 +221,9 @@ def near_null_scaling(A: sparse.csr_array, s: np.ndarray) -> np.ndarray:
     if candidate.min() < 1e-100:
         return ones
 
-    size = abs(A)
-
     def typical_residual(v: np.ndarray) -> float:
         # The median, since rows at a boundary or a sink are no fault of v.
-        return float(np.median(np.abs(A @ v) / (size @ v)))
+        return float(np.median(rows.relative_residual(*rows.csr(A), v)))
 
     return candidate if typical_residual(candidate) <= typical_residual(ones) else ones
 
@@ -393,35 +389,29 @@ def eliminate(A: sparse.csr_array) -> Elimination | None:
     32
     """
     n = A.shape[0]
-    degrees = np.diff(A.indptr) - 1
-    low = np.flatnonzero(degrees <= MOST_NEIGHBOURS)
-    if len(low) < LEAST_SHARE * n:
+    if np.count_nonzero(np.diff(A.indptr) <= MOST_NEIGHBOURS + 1) < LEAST_SHARE * n:
         return None
-    among = sparse.csr_array(A[low][:, low])
-    independent = pyamg.graph.maximal_independent_set(among, algo="serial")
-    eliminated = low[np.asarray(independent) > 0]
+    indptr, indices, _ = rows.csr(A)
+    is_kept = ~rows.independent_set(indptr, indices, MOST_NEIGHBOURS + 1)
+    eliminated, kept = np.flatnonzero(~is_kept), np.flatnonzero(is_kept)
     if len(eliminated) < LEAST_SHARE * n:
         return None
     scaled_A, s = unit_diagonal(A)
-    is_kept = np.ones(n, dtype=bool)
-    is_kept[eliminated] = False
-    kept = np.flatnonzero(is_kept)
-    number = np.cumsum(is_kept) - 1
-    rows = np.repeat(np.arange(n), np.diff(A.indptr))
-    # Rows of eliminated unknowns hold kept columns and the diagonal only.
-    back = ~is_kept[rows] & (rows != scaled_A.indices)
-    p_rows = np.concatenate([rows[back], kept])
-    p_cols = np.concatenate([number[scaled_A.indices[back]], np.arange(len(kept))])
-    values = np.concatenate([-scaled_A.data[back], np.ones(len(kept))])
-    P = sparse.csr_array((values, (p_rows, p_cols)), shape=(n, len(kept)))
-    P.sort_indices()
-    couplings = sparse.csr_array(scaled_A[kept][:, eliminated])
-    schur = sparse.csr_array(scaled_A[kept][:, kept] - couplings @ couplings.T.tocsr())
+    number = (np.cumsum(is_kept) - 1).astype(np.uint32)
+    matrix = rows.csr(scaled_A)
+    schur = _csr(rows.schur_complement(*matrix, is_kept, number, kept), len(kept))
     if schur.nnz > A.nnz:
         return None
     schur.sort_indices()
     _clear_null_rows(schur)
+    P = _csr(rows.eliminated_rows(*matrix, is_kept, number), len(kept))
     return Elimination(scaled_A, s, eliminated, kept, P, schur)
+
+
+def _csr(parts: tuple[np.ndarray, np.ndarray, np.ndarray], columns: int) -> sparse.csr_array:
+    indptr, indices, values = parts
+    indptr, indices = (x.view(f"i{x.itemsize}") for x in (indptr, indices))
+    return sparse.csr_array((values, indices, indptr), shape=(len(indptr) - 1, columns))
 
 
 def _clear_null_rows(schur: sparse.csr_array) -> None:
@@ -429,5 +419,5 @@ def _clear_null_rows(schur: sparse.csr_array) -> None:
     d = schur.diagonal()
     null = np.abs(d) < 1e-13
     if null.any():
-        rows = np.repeat(np.arange(len(d)), np.diff(schur.indptr))
-        schur.data[null[rows] | null[schur.indices]] = 0.0
+        in_null_row = np.repeat(null, np.diff(schur.indptr))
+        schur.data[in_null_row | null[schur.indices]] = 0.0
