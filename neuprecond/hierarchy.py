@@ -352,13 +352,10 @@ def coarsen(
 def galerkin(A: sparse.csr_array, P: sparse.csr_array) -> sparse.csr_array:
     """The coarse matrix Pᵀ A P, sorted, without entries that are rounding only."""
     Ac = sparse.csr_array(P.T.tocsr() @ (A @ P))
-    d = np.sqrt(np.abs(Ac.diagonal()))
-    small = np.abs(Ac.data) <= ROUNDING * np.repeat(d, np.diff(Ac.indptr)) * d[Ac.indices]
-    if small.any():
-        Ac.data[small] = 0.0
-        Ac.eliminate_zeros()
-    Ac.sort_indices()
-    return Ac
+    rows.drop_small(*rows.csr(Ac), ROUNDING)
+    Ac.prune()
+    # Transposing sorts a symmetric matrix in one pass.
+    return sparse.csr_array(Ac.T.tocsr())
 
 
 def eliminate(A: sparse.csr_array) -> Elimination | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import sparse
 
+from neuprecond import rows
 from neuprecond.features import LevelFeatures, level_features
 from neuprecond.hierarchy import (
     Elimination,
@@ -105,19 +106,9 @@ def changed_interpolation(level: Level, entry: np.ndarray) -> sparse.csr_array:
         Output of the network.
     """
     P0 = level.P0
-    n = P0.shape[0]
-    rows = np.repeat(np.arange(n), np.diff(P0.indptr))
-    weights = P0.data * level.coarse_near_null[P0.indices, 0]
-    size = np.abs(weights)
-    top = np.zeros(n)
-    filled = np.diff(P0.indptr) > 0
-    if len(size):
-        top[filled] = np.maximum.reduceat(size, P0.indptr[:-1][filled])
-    size = np.sqrt(size * top[rows])
-    change = INTERPOLATION_BOUND * size * np.tanh(entry.astype(np.float64))
-    excess = np.bincount(rows, change, n) / np.maximum(np.bincount(rows, size, n), 1e-300)
-    change -= excess[rows] * size
-    values = (weights + change) / level.coarse_near_null[P0.indices, 0]
+    change = INTERPOLATION_BOUND * np.tanh(entry.astype(np.float64))
+    coarse = np.ascontiguousarray(level.coarse_near_null[:, 0])
+    values = rows.changed_values(*rows.csr(P0), coarse, change)
     return sparse.csr_array((values, P0.indices, P0.indptr), shape=P0.shape)
 
 

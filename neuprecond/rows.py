@@ -7,7 +7,9 @@ import numpy as np
 from scipy import sparse
 
 __all__ = [
+    "changed_values",
     "csr",
+    "drop_small",
     "eliminated_rows",
     "independent_set",
     "lanczos",
@@ -15,6 +17,7 @@ __all__ = [
     "relative_residual",
     "scaled_values",
     "schur_complement",
+    "smoother_values",
     "unsigned",
 ]
 
@@ -54,6 +57,67 @@ def scaled_values(indptr, indices, values, left, right):  # type: ignore[no-unty
         for k in range(indptr[i], indptr[i + 1]):
             result[k] = (values[k] * left[i]) * right[indices[k]]
     return result
+
+
+@numba.njit(**OPTIONS)
+def smoother_values(indptr, indices, values, d, c0, c1):  # type: ignore[no-untyped-def]
+    """Values of c0 D - c1 D A D, on the pattern of A."""
+    result = np.empty_like(values)
+    for i in range(len(d)):
+        for k in range(indptr[i], indptr[i + 1]):
+            j = indices[k]
+            result[k] = -c1 * d[i] * values[k] * d[j]
+            if j == i:
+                result[k] += c0 * d[i]
+    return result
+
+
+@numba.njit(**OPTIONS)
+def changed_values(indptr, indices, values, coarse, change):  # type: ignore[no-untyped-def]
+    """Values of P after a change relative to the row's weights, less what would change P coarse.
+
+    Weights are values times ``coarse``; a weight may change by ``change`` times the geometric mean
+    of its own size and the row's largest.
+    """
+    result = np.empty_like(values)
+    for i in range(len(indptr) - 1):
+        start, stop = indptr[i], indptr[i + 1]
+        top, total, size = 0.0, 0.0, 0.0
+        for k in range(start, stop):
+            top = max(top, abs(values[k] * coarse[indices[k]]))
+        for k in range(start, stop):
+            room = np.sqrt(abs(values[k] * coarse[indices[k]]) * top)
+            result[k] = room
+            size += room
+            total += change[k] * room
+        excess = total / max(size, 1e-300)
+        for k in range(start, stop):
+            weight = values[k] * coarse[indices[k]]
+            result[k] = (weight + (change[k] - excess) * result[k]) / coarse[indices[k]]
+    return result
+
+
+@numba.njit(**OPTIONS)
+def drop_small(indptr, indices, values, rounding):  # type: ignore[no-untyped-def]
+    """Drop, in place, entries below ``rounding`` of their two diagonals; returns how many stay."""
+    n = len(indptr) - 1
+    d = np.zeros(n)
+    for i in range(n):
+        for k in range(indptr[i], indptr[i + 1]):
+            if indices[k] == i:
+                d[i] = np.sqrt(abs(values[k]))
+    kept = np.uint64(0)
+    start = indptr[0]
+    for i in range(n):
+        stop = indptr[i + 1]
+        for k in range(start, stop):
+            j = indices[k]
+            if abs(values[k]) > rounding * d[i] * d[j]:
+                indices[kept], values[kept] = j, values[k]
+                kept += ONE
+        start = stop
+        indptr[i + 1] = kept
+    return kept
 
 
 @numba.njit(**OPTIONS)

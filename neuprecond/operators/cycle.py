@@ -7,6 +7,7 @@ from typing import TypeVar
 import numpy as np
 from scipy import linalg, sparse
 
+from neuprecond import rows
 from neuprecond.errors import NotDefiniteError
 from neuprecond.operators import kernels
 from neuprecond.operators.base import ApproximateInverse
@@ -72,9 +73,7 @@ def chebyshev_smoother(
         Symmetric positive definite; one product a smoothing step.
     """
     c0, c1 = chebyshev_coefficients(largest)
-    rows = np.repeat(np.arange(A.shape[0]), np.diff(A.indptr))
-    values = -c1 * d[rows] * A.data * d[A.indices]
-    values[rows == A.indices] += c0 * d
+    values = rows.smoother_values(*rows.csr(A), d, c0, c1)
     return sparse.csr_array((values, A.indices, A.indptr), shape=A.shape)
 
 
