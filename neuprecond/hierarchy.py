@@ -1,16 +1,18 @@
 """One level of a multigrid hierarchy: strength, splitting and interpolation by PyAMG -> Level."""
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pyamg
-from pyamg.classical import interpolate, split
+from pyamg.classical import split
 from scipy import linalg, sparse
 
 from neuprecond import rows
 from neuprecond.errors import NotDefiniteError
+from neuprecond.interpolation import classical_interpolation
 
 __all__ = [
     "BASES",
@@ -34,8 +36,11 @@ EIGENVALUE_SAFETY = 1.05
 # over the matrix for fewer unknowns than this share.
 MOST_NEIGHBOURS = 4
 LEAST_SHARE = 0.2
-# Entries this small relative to the diagonal are rounding left by a Galerkin product.
+# Entries this small relative to the diagonal are rounding left by a Galerkin product, and so is a
+# diagonal relative to the square of its column of P.
 ROUNDING = 1e-14
+
+_RANDOM_STATE = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -101,12 +106,13 @@ class Elimination:
 @contextlib.contextmanager
 def _own_random_state() -> Iterator[None]:
     """PyAMG draws start vectors from NumPy's global state: lend it a fixed one, put it back."""
-    state = np.random.get_state()  # noqa: NPY002
-    np.random.seed(1729)  # noqa: NPY002
-    try:
-        yield
-    finally:
-        np.random.set_state(state)  # noqa: NPY002
+    with _RANDOM_STATE:
+        state = np.random.get_state()  # noqa: NPY002
+        np.random.seed(1729)  # noqa: NPY002
+        try:
+            yield
+        finally:
+            np.random.set_state(state)  # noqa: NPY002
 
 
 def unit_diagonal(A: sparse.csr_array) -> tuple[sparse.csr_array, np.ndarray]:
@@ -247,15 +253,11 @@ def _split_and_interpolate(
     splitting = split.RS(strong)
     if isinstance(splitting, tuple):
         splitting = splitting[0]
-    roots = np.flatnonzero(splitting == 1)
+    is_coarse = np.asarray(splitting) == 1
+    roots = np.flatnonzero(is_coarse)
     if len(roots) == 0:
         return sparse.csr_array((A.shape[0], 0)), roots
-    with np.errstate(all="ignore"):
-        P = sparse.csr_array(interpolate.classical_interpolation(A, strong, splitting))
-    # An F-row whose strong neighbours cancel divides by zero: such a row interpolates nothing.
-    if not np.isfinite(P.data).all():
-        P.data[~np.isfinite(P.data)] = 0.0
-    return P, roots
+    return classical_interpolation(A, strong, is_coarse), roots
 
 
 def _aggregate(
@@ -280,11 +282,15 @@ def _aggregate(
         Bc = np.ones((nc, 1))
     else:
         tentative, Bc = pyamg.aggregation.fit_candidates(aggregates, B)
-        tentative = sparse.csr_array(tentative.tocsr())
-        roots = np.repeat(roots, tentative.shape[1] // nc)
+        # In an aggregate of few unknowns some near-null vectors depend on the others: no column.
+        independent = np.flatnonzero(Bc.any(axis=1))
+        tentative = sparse.csr_array(tentative.tocsr())[:, independent]
+        roots = np.repeat(roots, k)[independent]
+        Bc = Bc[independent]
     weight = 4.0 / 3.0 / largest_eigenvalue(scaled_A)
     step = sparse.csr_array(A @ tentative)
-    step.data *= np.repeat(-weight / A.diagonal(), np.diff(step.indptr))
+    d = A.diagonal()
+    step.data *= np.repeat(-weight / np.where(d > 0.0, d, np.inf), np.diff(step.indptr))
     return sparse.csr_array(tentative + step), np.asarray(roots), Bc
 
 
@@ -352,6 +358,7 @@ def coarsen(
 def galerkin(A: sparse.csr_array, P: sparse.csr_array) -> sparse.csr_array:
     """The coarse matrix Pᵀ A P, sorted, without entries that are rounding only."""
     Ac = sparse.csr_array(P.T.tocsr() @ (A @ P))
+    _clear_null_rows(Ac, ROUNDING * np.bincount(P.indices, P.data**2, P.shape[1]))
     rows.drop_small(*rows.csr(Ac), ROUNDING)
     Ac.prune()
     # Transposing sorts a symmetric matrix in one pass.
@@ -400,7 +407,7 @@ def eliminate(A: sparse.csr_array) -> Elimination | None:
     if schur.nnz > A.nnz:
         return None
     schur.sort_indices()
-    _clear_null_rows(schur)
+    _clear_null_rows(schur, 1e-13)
     P = _csr(rows.eliminated_rows(*matrix, is_kept, number), len(kept))
     return Elimination(scaled_A, s, eliminated, kept, P, schur)
 
@@ -411,10 +418,9 @@ def _csr(parts: tuple[np.ndarray, np.ndarray, np.ndarray], columns: int) -> spar
     return sparse.csr_array((values, indices, indptr), shape=(len(indptr) - 1, columns))
 
 
-def _clear_null_rows(schur: sparse.csr_array) -> None:
+def _clear_null_rows(A: sparse.csr_array, smallest: np.ndarray | float) -> None:
     """Set to zero the rows whose diagonal is rounding: the end of a component without a sink."""
-    d = schur.diagonal()
-    null = np.abs(d) < 1e-13
+    null = np.abs(A.diagonal()) <= smallest
     if null.any():
-        in_null_row = np.repeat(null, np.diff(schur.indptr))
-        schur.data[in_null_row | null[schur.indices]] = 0.0
+        in_null_row = np.repeat(null, np.diff(A.indptr))
+        A.data[in_null_row | null[A.indices]] = 0.0
