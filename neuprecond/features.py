@@ -122,9 +122,9 @@ def level_features(level: Level) -> LevelFeatures:
     X *= 1.0 / max(float(X.max()), -float(X.min()), 1e-300)
 
     indptr = np.empty(n + 1, dtype=np.int32)
-    largest, distance = np.empty(n), np.empty(n)
+    over_largest, distance = np.empty(n), np.empty(n)
     nodes = np.empty((n, len(NODE_FEATURES)), dtype=np.float32)
-    _fill_nodes(*A, u, is_coarse, X, indptr, largest, distance, nodes)
+    _fill_nodes(*A, u, is_coarse, X, indptr, over_largest, distance, nodes)
 
     coarse_near_null = np.ascontiguousarray(level.coarse_near_null[:, 0])
     parent = np.empty(n, dtype=np.int32)
@@ -134,7 +134,7 @@ def level_features(level: Level) -> LevelFeatures:
 
     cols = np.empty(indptr[-1], dtype=np.int32)
     edges = np.empty((len(cols), len(EDGE_FEATURES)), dtype=np.float32)
-    _fill_edges(*A, *strong, u, is_coarse, parent, X, largest, distance, cols, edges)
+    _fill_edges(*A, *strong, u, is_coarse, parent, X, over_largest, distance, cols, edges)
     return LevelFeatures(indptr, cols, nodes, edges, entry_rows, entry_roots, entries)
 
 
@@ -171,17 +171,18 @@ def _sweep(indptr, indices, values, weight, X, Y):  # type: ignore[no-untyped-de
 
 
 @numba.njit(**OPTIONS)
-def _fill_nodes(indptr, indices, values, u, is_coarse, X, pointers, largest, distance, nodes):  # type: ignore[no-untyped-def]
+def _fill_nodes(indptr, indices, values, u, is_coarse, X, pointers, over_largest, distance, nodes):  # type: ignore[no-untyped-def]
     """Numbers a node; row pointers without the diagonal; per row what edges are measured against.
 
-    That is its largest off-diagonal entry (1 where there is none) and its mean distance.
+    That is one over its largest off-diagonal entry (1 where there is none) and its mean distance.
     """
     pointers[0] = 0
     for i in range(len(u)):
         row_sum, positive, top, total, count = 0.0, 0.0, 0.0, 0.0, 0
+        inverse = 1.0 / u[i]
         for k in range(indptr[i], indptr[i + 1]):
             j = indices[k]
-            against = values[k] * (u[j] / u[i])
+            against = values[k] * u[j] * inverse
             row_sum += against
             if j != i:
                 count += 1
@@ -189,7 +190,7 @@ def _fill_nodes(indptr, indices, values, u, is_coarse, X, pointers, largest, dis
                 top = max(top, abs(values[k]))
                 total += _distance(X, i, j)
         pointers[i + 1] = pointers[i] + count
-        largest[i] = top if top > 0.0 else 1.0
+        over_largest[i] = 1.0 / top if top > 0.0 else 1.0
         distance[i] = total / max(count, 1)
         nodes[i, 0] = _squash(row_sum)
         nodes[i, 1] = np.log1p(count) / 3.0
@@ -200,13 +201,14 @@ def _fill_nodes(indptr, indices, values, u, is_coarse, X, pointers, largest, dis
 @numba.njit(**OPTIONS)
 def _fill_edges(  # type: ignore[no-untyped-def]
     indptr, indices, values, strong_indptr, strong_indices,
-    u, is_coarse, parent, X, largest, distance, cols, edges,
+    u, is_coarse, parent, X, over_largest, distance, cols, edges,
 ):  # fmt: skip
     """Columns and numbers of the off-diagonal entries, row by row."""
     # The last row that called a column strong.
     strong_in = np.full(len(u), -1, dtype=np.int32)
     e = np.uint64(0)
     for i in range(len(u)):
+        inverse = 1.0 / u[i]
         for k in range(strong_indptr[i], strong_indptr[i + 1]):
             strong_in[strong_indices[k]] = i
         for k in range(indptr[i], indptr[i + 1]):
@@ -216,9 +218,9 @@ def _fill_edges(  # type: ignore[no-untyped-def]
             between = _distance(X, i, j)
             cols[e] = j
             edges[e, 0] = values[k]
-            edges[e, 1] = _squash(values[k] * (u[j] / u[i]))
-            edges[e, 2] = abs(values[k]) / largest[i]
-            edges[e, 3] = abs(values[k]) / largest[j]
+            edges[e, 1] = _squash(values[k] * u[j] * inverse)
+            edges[e, 2] = abs(values[k]) * over_largest[i]
+            edges[e, 3] = abs(values[k]) * over_largest[j]
             edges[e, 4] = strong_in[j] == i
             edges[e, 5] = is_coarse[j]
             edges[e, 6] = parent[i] == parent[j] and parent[i] >= 0

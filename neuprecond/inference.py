@@ -12,6 +12,8 @@ from numba.extending import intrinsic
 
 from neuprecond.features import EDGE_FEATURES, ENTRY_FEATURES, NODE_FEATURES, LevelFeatures
 from neuprecond.multilevel import Values
+from neuprecond.rows import OPTIONS as ROWS
+from neuprecond.rows import unsigned
 
 __all__ = ["level_network"]
 
@@ -21,7 +23,7 @@ BLOCK = 128
 EPS = np.float32(1e-5)
 ZERO, ONE = np.float32(0.0), np.float32(1.0)
 
-OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "fastmath": {"contract", "nsz"}}
+OPTIONS: dict[str, Any] = {**ROWS, "fastmath": {"contract", "nsz"}}
 # Sums over the width of one state may be taken in any order.
 REDUCE: dict[str, Any] = {**OPTIONS, "fastmath": {"contract", "nsz", "reassoc"}}
 
@@ -80,8 +82,8 @@ def level_network(weights: Mapping[str, np.ndarray]) -> Values:
     edge_inputs, entry_inputs = (None,) * len(EDGE_FEATURES), (None,) * len(ENTRY_FEATURES)
 
     def values(features: LevelFeatures) -> tuple[np.ndarray, np.ndarray]:
-        indptr, cols = features.indptr.view(np.uint32), features.cols.view(np.uint32)
-        rows, roots = features.entry_rows.view(np.uint32), features.entry_roots.view(np.uint32)
+        indptr, cols = unsigned(features.indptr), unsigned(features.cols)
+        entry_ends = unsigned(features.entry_rows), unsigned(features.entry_roots)
         h = features.nodes @ encode
         h += encode_bias
         np.maximum(h, ZERO, out=h)
@@ -92,11 +94,11 @@ def level_network(weights: Mapping[str, np.ndarray]) -> Values:
                 lanes, edge_inputs, indptr, cols, features.edges, *layer.arrays, h, send, spare
             )  # fmt: skip
             send, spare = spare, send
-        entry = np.empty(len(rows), dtype=np.float32)
+        entry = np.empty(len(features.entries), dtype=np.float32)
         np.matmul(h, entry_row, out=spare)
         spare += entry_row_bias
         _entries(
-            lanes, entry_inputs, rows, roots, features.entries, *entry_head, entry_out, spare, send,
+            lanes, entry_inputs, *entry_ends, features.entries, *entry_head, entry_out, spare, send,
             entry,
         )  # fmt: skip
         entry += entry_out_bias
@@ -184,7 +186,7 @@ def _stack(context, lanes):  # type: ignore[no-untyped-def]
     return types.CPointer(types.float32)(lanes), generate
 
 
-@numba.njit(**REDUCE)
+@numba.njit(**REDUCE, inline="always")
 def _normalise(lanes, x, h, i):  # type: ignore[no-untyped-def]
     """Row i of h becomes x with mean 0 and variance 1."""
     width = len(lanes)

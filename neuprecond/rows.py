@@ -23,7 +23,12 @@ __all__ = [
 
 # Indices come as unsigned numbers: of signed ones the compiler checks whether they count from the
 # end, which doubles the time of a loop over a row.
-OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "fastmath": {"contract"}}
+OPTIONS: dict[str, Any] = {
+    "cache": True,
+    "nogil": True,
+    "fastmath": {"contract"},
+    "error_model": "numpy",
+}
 ONE = np.uint64(1)
 
 
