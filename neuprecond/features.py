@@ -30,6 +30,8 @@ ENTRY_FEATURES = (
     "own root",
     "parent",
     "distance over row's mean",
+    "slope",
+    "slope over weight",
 )
 
 TEST_VECTORS = 4
@@ -235,16 +237,26 @@ def _fill_entries(  # type: ignore[no-untyped-def]
     u, coarse_near_null, X, parent, rows, entry_roots, entries,
 ):  # fmt: skip
     """Parent of each unknown, the coarse one it takes most from (-1: none); numbers an entry."""
-    # Row i of A, spread out: direct[j] is a_ij where found_in[j] is i.
+    # Row i of A, spread out: direct[j] is a_ij where found_in[j] is i. Row i of A P0 likewise, on
+    # P0's pattern: the derivative of the energy of interpolation, which says where weights are off.
     found_in, direct = np.full(len(u), -1, dtype=np.int32), np.empty(len(u))
+    fed_by = np.full(len(coarse_near_null), -1, dtype=np.int32)
+    slope = np.empty(len(coarse_near_null))
     for i in range(len(u)):
         start, stop = p_indptr[i], p_indptr[i + 1]
         parent[i] = -1
         if start == stop:
             continue
+        for k in range(start, stop):
+            fed_by[p_indices[k]] = i
+            slope[p_indices[k]] = 0.0
         for k in range(indptr[i], indptr[i + 1]):
-            found_in[indices[k]] = i
-            direct[indices[k]] = values[k]
+            j = indices[k]
+            found_in[j] = i
+            direct[j] = values[k]
+            for m in range(p_indptr[j], p_indptr[j + ONE]):
+                if fed_by[p_indices[m]] == i:
+                    slope[p_indices[m]] += values[k] * p_values[m]
         top, total = 0.0, 0.0
         for k in range(start, stop):
             top = max(top, abs(p_values[k] * coarse_near_null[p_indices[k]]))
@@ -267,3 +279,6 @@ def _fill_entries(  # type: ignore[no-untyped-def]
             entries[k, 3] = root == i
             entries[k, 4] = is_parent
             entries[k, 5] = _over(_distance(X, i, root), mean)
+            gradient = slope[c] * coarse_near_null[c] / u[i]
+            entries[k, 6] = _squash(gradient)
+            entries[k, 7] = _squash(gradient / (abs(weight / u[i]) + 1e-12))

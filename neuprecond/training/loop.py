@@ -44,8 +44,10 @@ WARM_UP = 0.15
 class Kind(Protocol):
     """What the loop needs of a kind of model."""
 
-    def sample(self, A: sparse.csr_array, b: np.ndarray, rng: np.random.Generator) -> Any:
-        """A training sample, or None where A gives none."""
+    def sample(
+        self, A: sparse.csr_array, b: np.ndarray, rng: np.random.Generator, *, descend: bool
+    ) -> Any:
+        """A training sample of A or of its first coarse matrix, or None where A gives none."""
 
     def operators(
         self, A: sparse.csr_array, b: np.ndarray, net: torch.nn.Module
@@ -56,11 +58,13 @@ class Kind(Protocol):
 class _Multilevel:
     module = multilevel
 
-    def sample(self, A: sparse.csr_array, b: np.ndarray, rng: np.random.Generator) -> Any:
+    def sample(
+        self, A: sparse.csr_array, b: np.ndarray, rng: np.random.Generator, *, descend: bool
+    ) -> Any:
         _, costs = measure_plans(A, b)
         good = np.flatnonzero(costs <= costs.min() + WORTH_TRAINING)
         plan = list(PLANS.values())[rng.choice(good)]
-        return multilevel.prepare(A, plan, rng, vectors=VECTORS)
+        return multilevel.prepare(A, plan, rng, vectors=VECTORS, descend=descend)
 
     def operators(
         self, A: sparse.csr_array, b: np.ndarray, net: torch.nn.Module
@@ -74,7 +78,9 @@ class _Multilevel:
 class _Spai:
     module = spai
 
-    def sample(self, A: sparse.csr_array, b: np.ndarray, rng: np.random.Generator) -> Any:
+    def sample(
+        self, A: sparse.csr_array, b: np.ndarray, rng: np.random.Generator, *, descend: bool
+    ) -> Any:
         return spai.prepare(A, rng, vectors=VECTORS)
 
     def operators(
@@ -120,8 +126,10 @@ def _pool(recipe: Recipe, seed: int, console: Console) -> list[Any]:
         for number, part in bar.track(
             list(enumerate(ingredients(recipe, recipe.pool, rng))), description="drawing problems"
         ):
-            problem = draw_problem(part, "train", number, rng, part.sizes).problem
-            sample = kind.sample(problem.A, problem.b, rng)
+            descend = rng.random() < recipe.coarse_share
+            sizes = part.coarse_sizes if descend else part.sizes
+            problem = draw_problem(part, "train", number, rng, sizes).problem
+            sample = kind.sample(problem.A, problem.b, rng, descend=descend)
             if sample is not None:
                 pool.append(sample)
     return pool

@@ -16,6 +16,7 @@ from neuprecond.features import (
 )
 from neuprecond.graph import LevelData, from_features, interpolation_values, smoother_scaling
 from neuprecond.hierarchy import Level, coarsen, largest_eigenpair
+from neuprecond.hierarchy import galerkin as galerkin_product
 from neuprecond.multilevel import Plan, Values, reduce_exactly
 from neuprecond.nets import LevelNetwork
 from neuprecond.operators.cycle import COARSEST, chebyshev_coefficients
@@ -47,15 +48,36 @@ class Sample:
 
 
 def prepare(
-    A: sparse.csr_array, plan: Plan, rng: np.random.Generator, *, vectors: int = 16
+    A: sparse.csr_array,
+    plan: Plan,
+    rng: np.random.Generator,
+    *,
+    vectors: int = 16,
+    descend: bool = False,
 ) -> Sample | None:
     """The training sample of A, or None where A does not coarsen.
 
     Elimination is exact, so PCG on A converges as PCG on the Schur complement does: that is what
     is trained on.
+
+    Parameters
+    ----------
+    A : csr_array, shape (n, n)
+        Symmetric positive definite.
+    plan : Plan
+        How to coarsen and cycle.
+    rng : Generator
+        Draws the solutions.
+    vectors : int
+        How many.
+    descend : bool
+        Take the first coarse matrix (unlearned interpolation) for the problem.
     """
     reduction = reduce_exactly(A)
     level = coarsen(reduction.A, plan.base(0), v=reduction.v)
+    if level is not None and descend:
+        plan = Plan(plan.bases[1:] or plan.bases, (1, *plan.visits[2:]))
+        level = coarsen(galerkin_product(level.A, level.P0), plan.base(0))
     if level is None:
         return None
     white = rng.standard_normal((level.A.shape[0], vectors))

@@ -13,8 +13,9 @@ class Ingredient:
     ----------
     family : str
         One of `neuprecond.problems.FAMILIES`.
-    sizes : tuple of int
-        Smallest and largest size, as the family counts it.
+    sizes, coarse_sizes : tuple of int
+        Smallest and largest size, as the family counts it, where the problem itself is trained on
+        and where its first coarse matrix is.
     weight : float
         Share of the pool, relative to the other ingredients.
     parameters : dict
@@ -25,6 +26,7 @@ class Ingredient:
 
     family: str
     sizes: tuple[int, int]
+    coarse_sizes: tuple[int, int]
     label_sizes: tuple[int, int]
     validation_size: int
     weight: float = 1.0
@@ -53,6 +55,9 @@ class Recipe:
         Problems on which all plans are measured, to train the pick; 0 where there is none.
     every : int
         Steps between validations.
+    coarse_share : float
+        Share of the pool that is the first coarse matrix of a problem some times as large: coarse
+        matrices look unlike fine ones, and small problems have too small ones to learn from.
     """
 
     name: str
@@ -60,7 +65,7 @@ class Recipe:
     summary: str
     mix: tuple[Ingredient, ...]
     steps: int
-    rate: float = 4e-3
+    rate: float = 3e-3
     batch: int = 4
     width: int = 16
     rounds: int = 3
@@ -68,18 +73,19 @@ class Recipe:
     pcg_steps: int = 8
     labels: int = 320
     every: int = 200
+    coarse_share: float = 0.4
 
 
 def _plane(family: str, weight: float = 1.0, **parameters: float | str) -> Ingredient:
-    return Ingredient(family, (24, 56), (40, 176), 96, weight, parameters)
+    return Ingredient(family, (24, 56), (64, 160), (40, 176), 96, weight, parameters)
 
 
 def _plane_graph(family: str, weight: float = 1.0, **parameters: float | str) -> Ingredient:
-    return Ingredient(family, (600, 3000), (1600, 30000), 9000, weight, parameters)
+    return Ingredient(family, (600, 3000), (4000, 25000), (1600, 30000), 9000, weight, parameters)
 
 
 def _space(family: str, weight: float = 1.0, **parameters: float | str) -> Ingredient:
-    return Ingredient(family, (8, 14), (12, 32), 22, weight, parameters)
+    return Ingredient(family, (8, 14), (16, 30), (12, 32), 22, weight, parameters)
 
 
 DIFFUSION_2D = (
@@ -102,7 +108,7 @@ RECIPES = {
         summary="diffusion in the plane: Poisson, log-normal, two-phase, channels, anisotropic, "
         "Delaunay Laplacians",
         mix=DIFFUSION_2D,
-        steps=2000,
+        steps=1600,
     ),
     "general": Recipe(
         name="general",
@@ -130,12 +136,13 @@ RECIPES = {
         kind="spai",
         summary="implicit heat steps, shifted Laplacians, diagonally dominant matrices",
         mix=(
-            Ingredient("heat", (24, 48), (24, 48), 64, 2.0),
-            Ingredient("shifted", (600, 2500), (600, 2500), 4000),
-            Ingredient("dominant", (600, 2500), (600, 2500), 4000),
+            Ingredient("heat", (24, 48), (24, 48), (24, 48), 64, 2.0),
+            Ingredient("shifted", (600, 2500), (600, 2500), (600, 2500), 4000),
+            Ingredient("dominant", (600, 2500), (600, 2500), (600, 2500), 4000),
         ),
         steps=600,
         labels=0,
         every=100,
+        coarse_share=0.0,
     ),
 }
