@@ -9,6 +9,8 @@ from neuprecond.hierarchy import unit_diagonal
 __all__ = ["STATISTICS", "matrix_statistics", "plan_statistics"]
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+# Rows that quantiles are taken over.
+SAMPLED_ROWS = 4096
 
 
 def _names() -> tuple[str, ...]:
@@ -66,32 +68,40 @@ def matrix_statistics(A: sparse.csr_array, u: np.ndarray) -> np.ndarray:
     True
     """
     n = A.shape[0]
-    rows = np.repeat(np.arange(n), np.diff(A.indptr))
-    off = rows != A.indices
-    rows, cols, values = rows[off], A.indices[off], A.data[off]
+    degrees = np.diff(A.indptr)
+    # Rows enough to know quantiles by; those of a huge matrix would take longer than its coarsening.
+    some = np.arange(n)
+    if n > SAMPLED_ROWS:
+        some = np.unique(np.random.default_rng(n).integers(n, size=SAMPLED_ROWS))
+    counts = degrees[some]
+    rows = np.repeat(some, counts)
+    own = np.repeat(np.arange(len(some)), counts)
+    first = np.cumsum(counts) - counts
+    entries = np.arange(len(rows)) + np.repeat(A.indptr[some] - first, counts)
+    off = A.indices[entries] != rows
+    rows, own, entries = rows[off], own[off], entries[off]
+    cols, values = A.indices[entries], A.data[entries]
     if len(values) == 0:
         return np.zeros(len(STATISTICS), dtype=np.float32)
-    counts = np.bincount(rows, minlength=n)
+    counts = np.bincount(own, minlength=len(some))
     filled = counts > 0
     starts = (np.cumsum(counts) - counts)[filled]
     size = np.abs(values)
-    top, least = np.zeros(n), np.zeros(n)
+    top, least = np.zeros(len(some)), np.zeros(len(some))
     top[filled] = np.maximum.reduceat(size, starts)
     least[filled] = np.minimum.reduceat(size, starts)
-    total = np.bincount(rows, size, n)
-    share = size / total[rows]
-    entropy = np.bincount(rows, -share * np.log(share + 1e-300), n)[filled]
+    share = size / np.maximum(np.bincount(own, size, len(some)), 1e-300)[own]
+    entropy = np.bincount(own, -share * np.log(share + 1e-300), len(some))[filled]
     entropy = entropy / np.log(np.maximum(counts[filled], 2))
     log_diagonal = 2.0 * np.log10(np.maximum(np.abs(u), 1e-150))
     X = test_vectors(A) / u[:, None]
     X /= max(float(np.abs(X).max()), 1e-300)
     distance = ((X[rows] - X[cols]) ** 2).sum(axis=1)
-    mean = np.bincount(rows, distance, n) / np.maximum(counts, 1)
-    relative = distance / (distance + mean[rows] + 1e-300)
-    against = values * u[cols] / u[rows]
-    row_sum = 1.0 + np.bincount(rows, against, n)
+    mean = np.bincount(own, distance, len(some)) / np.maximum(counts, 1)
+    relative = distance / (distance + mean[own] + 1e-300)
+    row_sum = 1.0 + np.bincount(own, values * (u[cols] / u[rows]), len(some))
     positive = values > 0
-    ratio = size / top[rows]
+    ratio = size / np.maximum(top[own], 1e-300)
     together = np.corrcoef(ratio, relative)[0, 1] if ratio.std() > 1e-12 < relative.std() else 0.0
     log_degree = np.log1p(counts)
     statistics = np.concatenate(
@@ -106,7 +116,7 @@ def matrix_statistics(A: sparse.csr_array, u: np.ndarray) -> np.ndarray:
                 positive.mean(),
                 size[positive].sum() / size.sum(),
                 log_degree.mean(),
-                log_degree.max(),
+                np.log(max(degrees.max(), 1)),
                 log_degree.std(),
                 entropy.mean(),
                 entropy.std(),
