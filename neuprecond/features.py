@@ -237,26 +237,22 @@ def _fill_entries(  # type: ignore[no-untyped-def]
     u, coarse_near_null, X, parent, rows, entry_roots, entries,
 ):  # fmt: skip
     """Parent of each unknown, the coarse one it takes most from (-1: none); numbers an entry."""
-    # Row i of A, spread out: direct[j] is a_ij where found_in[j] is i. Row i of A P0 likewise, on
-    # P0's pattern: the derivative of the energy of interpolation, which says where weights are off.
-    found_in, direct = np.full(len(u), -1, dtype=np.int32), np.empty(len(u))
-    fed_by = np.full(len(coarse_near_null), -1, dtype=np.int32)
-    slope = np.empty(len(coarse_near_null))
+    # Row i of A and of A P0, spread out; only sound where row i of P0 has entries. A P0 is the
+    # derivative of the energy of interpolation, which says where weights are off.
+    direct, slope = np.zeros(len(u)), np.zeros(len(coarse_near_null))
     for i in range(len(u)):
         start, stop = p_indptr[i], p_indptr[i + 1]
         parent[i] = -1
         if start == stop:
             continue
         for k in range(start, stop):
-            fed_by[p_indices[k]] = i
+            direct[roots[p_indices[k]]] = 0.0
             slope[p_indices[k]] = 0.0
         for k in range(indptr[i], indptr[i + 1]):
             j = indices[k]
-            found_in[j] = i
             direct[j] = values[k]
             for m in range(p_indptr[j], p_indptr[j + ONE]):
-                if fed_by[p_indices[m]] == i:
-                    slope[p_indices[m]] += values[k] * p_values[m]
+                slope[p_indices[m]] += values[k] * p_values[m]
         top, total = 0.0, 0.0
         for k in range(start, stop):
             top = max(top, abs(p_values[k] * coarse_near_null[p_indices[k]]))
@@ -270,11 +266,10 @@ def _fill_entries(  # type: ignore[no-untyped-def]
             is_parent = parent[i] < 0 and abs(weight) >= TIE * top
             if is_parent:
                 parent[i] = c
-            a = direct[root] if found_in[root] == i else 0.0
             rows[k] = i
             entry_roots[k] = root
             entries[k, 0] = _squash(weight / u[i])
-            entries[k, 1] = _squash(a * (u[root] / u[i]))
+            entries[k, 1] = _squash(direct[root] * (u[root] / u[i]))
             entries[k, 2] = 1.0 / count
             entries[k, 3] = root == i
             entries[k, 4] = is_parent

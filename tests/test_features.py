@@ -139,6 +139,9 @@ def reference(level: Level) -> dict[str, np.ndarray]:
     is_parent[parent_entry[fed]] = 1.0
     p_distance = ((X[p_rows] - X[p_roots]) ** 2).sum(axis=1)
     p_mean = row_mean(p_distance, P.indptr)
+    gradient = (
+        (A @ P).toarray()[p_rows, P.indices] * level.coarse_near_null[P.indices, 0] / u[p_rows]
+    )
     entries = [
         squash(weights / u[p_rows]),
         squash(A.toarray()[p_rows, p_roots] * (u[p_roots] / u[p_rows])),
@@ -146,6 +149,8 @@ def reference(level: Level) -> dict[str, np.ndarray]:
         p_rows == p_roots,
         is_parent,
         over(p_distance, p_mean[p_rows]),
+        squash(gradient),
+        squash(gradient / (np.abs(weights / u[p_rows]) + 1e-12)),
     ]
     return {
         "indptr": indptr,

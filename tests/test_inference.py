@@ -146,7 +146,7 @@ def test_a_cycle_is_built_without_torch_as_with_it():
     [
         ("encode.bias", None, "must hold 'encode.bias'"),
         ("rounds.1.edge.weight", None, r"must hold 'rounds\.1\.edge\.weight'"),
-        ("entry_own.weight", lambda x: x[:, 1:], r"must have shape \(16, 6\), got \(16, 5\)"),
+        ("entry_own.weight", lambda x: x[:, 1:], r"'entry_own\.weight' must have shape \(16, "),
         ("entry_mix.bias", lambda x: x * np.nan, r"'entry_mix\.bias' must be finite"),
     ],
 )
