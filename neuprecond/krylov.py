@@ -437,11 +437,12 @@ class _Watched:
         """Stop unless vᴴw keeps its sign: cg is right for A and M of either sign, not of both."""
         if not np.isfinite(product):
             raise _Stop(indefinite if np.isfinite(w).all() else not_finite)
-        tiny = w.any() and abs(v).max() * abs(w).max() < SMALLEST_PRODUCT
-        if product == 0.0 and (tiny or not v.any()):
-            if self.method == "minres":
-                return  # its last step is still to come
-            raise _Stop(None)
+        if product == 0.0:
+            tiny = w.any() and abs(v).max() * abs(w).max() < SMALLEST_PRODUCT
+            if tiny or not v.any():
+                if self.method == "minres":
+                    return  # its last step is still to come
+                raise _Stop(None)
         sign = np.sign(product)
         # MINRES needs a positive M; cg takes what it meets first.
         expected = self.signs.setdefault(indefinite, 1.0 if self.method == "minres" else sign)
