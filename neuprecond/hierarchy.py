@@ -357,12 +357,20 @@ def coarsen(
 
 def galerkin(A: sparse.csr_array, P: sparse.csr_array) -> sparse.csr_array:
     """The coarse matrix Pᵀ A P, sorted, without entries that are rounding only."""
-    Ac = sparse.csr_array(P.T.tocsr() @ (A @ P))
+    Ac = _product(sparse.csr_array(P.T.tocsr()), _product(A, P))
     _clear_null_rows(Ac, ROUNDING * np.bincount(P.indices, P.data**2, P.shape[1]))
     rows.drop_small(*rows.csr(Ac), ROUNDING)
     Ac.prune()
     # Transposing sorts a symmetric matrix in one pass.
     return sparse.csr_array(Ac.T.tocsr())
+
+
+def _product(A: sparse.csr_array, P: sparse.csr_array) -> sparse.csr_array:
+    """A P, unsorted: one pass where SciPy takes two, for more memory."""
+    bound = rows.product_bound(rows.unsigned(A.indices), rows.unsigned(P.indptr))
+    if bound > np.iinfo(np.int32).max:
+        return sparse.csr_array(A @ P)
+    return _csr(rows.product(*rows.csr(A), *rows.csr(P), P.shape[1], bound), P.shape[1])
 
 
 def eliminate(A: sparse.csr_array) -> Elimination | None:

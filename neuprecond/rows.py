@@ -14,6 +14,8 @@ __all__ = [
     "independent_set",
     "lanczos",
     "largest_row_sum",
+    "product",
+    "product_bound",
     "relative_residual",
     "scaled_values",
     "schur_complement",
@@ -100,6 +102,40 @@ def changed_values(indptr, indices, values, coarse, change):  # type: ignore[no-
             weight = values[k] * coarse[indices[k]]
             result[k] = (weight + (change[k] - excess) * result[k]) / coarse[indices[k]]
     return result
+
+
+@numba.njit(**OPTIONS)
+def product_bound(indices, below):  # type: ignore[no-untyped-def]
+    """Count the terms of a product from the left one's columns and the right one's pointers."""
+    total = 0
+    for j in indices:
+        total += np.int64(below[j + ONE] - below[j])
+    return total
+
+
+@numba.njit(**OPTIONS)
+def product(indptr, indices, values, p_indptr, p_indices, p_values, columns, bound):  # type: ignore[no-untyped-def]
+    """CSR arrays of A P, unsorted; ``bound`` is no less than its number of entries."""
+    pointers = np.empty_like(indptr)
+    cols, result = np.empty(bound, dtype=indices.dtype), np.empty(bound)
+    # Where a column was met last: in the current row if that is behind the row's start.
+    place = np.full(columns, -1)
+    stop = 0
+    pointers[0] = 0
+    for i in range(len(indptr) - 1):
+        start = stop
+        for k in range(indptr[i], indptr[i + 1]):
+            j = indices[k]
+            for m in range(p_indptr[j], p_indptr[j + ONE]):
+                c = p_indices[m]
+                if place[c] >= start:
+                    result[place[c]] += values[k] * p_values[m]
+                else:
+                    place[c], cols[stop] = stop, c
+                    result[stop] = values[k] * p_values[m]
+                    stop += 1
+        pointers[i + 1] = stop
+    return pointers, cols[:stop], result[:stop]
 
 
 @numba.njit(**OPTIONS)
