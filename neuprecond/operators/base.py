@@ -52,6 +52,11 @@ class ApproximateInverse(LinearOperator):
         self.operator_complexity = operator_complexity
         self.setup_seconds = dict(setup_seconds)
 
+    @property
+    def name(self) -> str:
+        """What reports call it: the model, or the model's twin."""
+        return self.model if self.learned or self.kind == "classical" else f"{self.model}, twin"
+
     def _apply_vector(self, r: np.ndarray) -> np.ndarray:
         raise NotImplementedError
 

@@ -9,9 +9,19 @@ from numpy.random import Generator
 from neuprecond.problems import diffusion, dominant, graphs, hard, meshes
 from neuprecond.problems.family import Family, Problem
 from neuprecond.problems.files import read, read_vectors
-from neuprecond.problems.splits import Split, split
+from neuprecond.problems.splits import Split, seeds, split
 
-__all__ = ["FAMILIES", "Family", "Problem", "Split", "draw", "read", "read_vectors", "split"]
+__all__ = [
+    "FAMILIES",
+    "Family",
+    "Problem",
+    "Split",
+    "draw",
+    "read",
+    "read_vectors",
+    "seeds",
+    "split",
+]
 
 FAMILIES: dict[str, Family] = {
     "poisson2d": Family("poisson2d", diffusion.poisson2d, "2-D", True, "Poisson, 5-point"),

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["SPLITS", "Split", "split"]
+__all__ = ["SPLITS", "Split", "seeds", "split"]
 
 SPLITS = ("train", "validation", "test", "out_of_range")
 
@@ -69,15 +69,32 @@ def split(family: str, name: str) -> Split:
     >>> problems.draw(test.family, 16, rng, parameters=test.parameters).A.shape
     (256, 256)
     """
-    if name not in SPLITS:
-        raise ValueError(f"no split {name!r}. Known: {', '.join(SPLITS)}.")
+    own_seeds = seeds(name)
     table = _table()
     if family not in table["family"]:
         raise ValueError(f"no family {family!r}. Known: {', '.join(table['family'])}.")
     entry = table["family"][family]
-    first, last = table["seeds"][name]
     parameters = dict(entry.get("parameters", {})) if name == "out_of_range" else {}
-    return Split(family, name, range(first, last), tuple(entry[name]), parameters)
+    return Split(family, name, own_seeds, tuple(entry[name]), parameters)
+
+
+def seeds(name: str) -> range:
+    """Seeds of a split: the same for every family, those of a user too.
+
+    Raises
+    ------
+    ValueError
+        If there is no such split.
+
+    Examples
+    --------
+    >>> len(seeds("test"))
+    1000
+    """
+    if name not in SPLITS:
+        raise ValueError(f"no split {name!r}. Known: {', '.join(SPLITS)}.")
+    first, last = _table()["seeds"][name]
+    return range(first, last)
 
 
 @cache

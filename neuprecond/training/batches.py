@@ -49,8 +49,8 @@ def draw_problem(
     sizes : tuple of int
         Smallest and largest size.
     """
-    seeds = problems.split(part.family, split).seeds
-    seed = seeds[number % len(seeds)]
+    allowed = problems.seeds(split)
+    seed = allowed[number % len(allowed)]
     low, high = np.log(sizes)
     size = round(float(np.exp(rng.uniform(low, high))))
     drawn = problems.draw(
