@@ -5,14 +5,20 @@ from scipy import sparse
 
 from neuprecond.errors import NotDefiniteError
 
-__all__ = ["as_csr", "asymmetry", "require_definite_diagonal", "require_near_null", "require_symmetric"]
+__all__ = [
+    "as_csr",
+    "asymmetry",
+    "require_definite_diagonal",
+    "require_near_null",
+    "require_symmetric",
+]
 
 # Rounding in an assembled matrix leaves an asymmetry of a few ulps; real asymmetry is far larger.
 SYMMETRY_TOLERANCE = 1e-10
 
 
 def as_csr(A: object, *, allow_complex: bool = False) -> sparse.csr_array:
-    """A as a square, finite, canonical ``csr_array`` of float64 with sorted rows and no duplicates.
+    """Copy A as a square, finite ``csr_array`` of float64 with sorted rows and no duplicates.
 
     Parameters
     ----------
@@ -38,50 +44,70 @@ def as_csr(A: object, *, allow_complex: bool = False) -> sparse.csr_array:
     >>> as_csr(np.eye(2, dtype=int)).dtype
     dtype('float64')
     """
-    if sparse.issparse(A):
-        coo = A.tocoo()
-    elif hasattr(A, "__array__") or isinstance(A, list | tuple):
-        dense = np.asarray(A)
-        if dense.dtype == object or dense.dtype.kind not in "biufc":
-            raise TypeError(f"A must hold numbers, got an array of dtype {dense.dtype}.")
-        if dense.ndim != 2:
-            raise ValueError(f"A must be a matrix, got an array of shape {dense.shape}.")
-        coo = sparse.coo_array(dense)
+    matrix = _as_sparse(A)
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+        raise ValueError(f"A must be square, got shape {matrix.shape}.")
+    n = matrix.shape[0]
+    if n == 0:
+        raise ValueError("A must have at least one row, got shape (0, 0).")
+    if matrix.dtype.kind not in "biufc":
+        raise TypeError(f"A must hold numbers, got dtype {matrix.dtype}.")
+    is_complex = matrix.dtype.kind == "c"
+    if is_complex and not allow_complex:
+        raise TypeError(
+            f"A must be real, got dtype {matrix.dtype}. For a complex system take "
+            'load("auto", A) and GMRES.'
+        )
+    dtype = np.complex128 if is_complex else np.float64
+    index = np.int32 if max(n, matrix.nnz) < np.iinfo(np.int32).max else np.int64
+    if matrix.format == "csr":
+        csr = sparse.csr_array((matrix.data, matrix.indices, matrix.indptr), shape=matrix.shape)
+        # Indices out of range would lead the compiled loops astray.
+        csr.check_format(full_check=True)
+        parts = csr.data.astype(dtype), csr.indices.astype(index), csr.indptr.astype(index)
+        csr = sparse.csr_array(parts, shape=matrix.shape)
     else:
+        # Through triplets, since other ways to CSR add duplicates up in the dtype they came in.
+        coo = matrix.tocoo()
+        places = tuple(np.asarray(c).astype(index) for c in coo.coords)
+        csr = sparse.coo_array((coo.data.astype(dtype), places), shape=coo.shape).tocsr()
+    with np.errstate(all="ignore"):
+        csr.sum_duplicates()
+    csr.sort_indices()
+    bad = np.flatnonzero(~np.isfinite(csr.data))
+    if len(bad):
+        k = bad[0]
+        kind = "NaN" if np.isnan(csr.data[k]) else "an infinity"
+        row = int(np.searchsorted(csr.indptr, k, side="right")) - 1
+        raise ValueError(
+            f"A must be finite, got {kind} at row {row}, column {csr.indices[k]} "
+            f"({len(bad)} non-finite entries in all)."
+        )
+    if not csr.data.all():
+        csr.eliminate_zeros()
+    return csr
+
+
+def _as_sparse(A: object) -> sparse.sparray:
+    """Leave A as it came if it is sparse, else make it an array of triplets."""
+    if sparse.issparse(A):
+        return A
+    if not hasattr(A, "__array__") and not isinstance(A, list | tuple):
         raise TypeError(
             "A must be a SciPy sparse array or matrix, or a dense NumPy array, got "
             f"{type(A).__name__}. Convert it first, for example scipy.sparse.csr_array(A)."
         )
-    if coo.ndim != 2 or coo.shape[0] != coo.shape[1]:
-        raise ValueError(f"A must be square, got shape {coo.shape}.")
-    n = coo.shape[0]
-    if n == 0:
-        raise ValueError("A must have at least one row, got shape (0, 0).")
-    if coo.dtype.kind not in "biufc":
-        raise TypeError(f"A must hold numbers, got dtype {coo.dtype}.")
-    is_complex = coo.dtype.kind == "c"
-    if is_complex and not allow_complex:
-        raise TypeError(
-            f"A must be real, got dtype {coo.dtype}. Use a solver and preconditioner for complex "
-            "systems, for example scipy.sparse.linalg.spilu with GMRES."
-        )
-    values = np.asarray(coo.data).astype(np.complex128 if is_complex else np.float64)
-    bad = np.flatnonzero(~np.isfinite(values))
-    if len(bad):
-        k = bad[0]
-        kind = "NaN" if np.isnan(values[k]) else "an infinity"
-        raise ValueError(
-            f"A must be finite, got {kind} at row {coo.coords[0][k]}, column {coo.coords[1][k]} "
-            f"({len(bad)} non-finite entries in all)."
-        )
-    index = np.int32 if max(n, len(values)) < np.iinfo(np.int32).max else np.int64
-    rows, cols = (np.asarray(c).astype(index) for c in coo.coords)
-    csr = sparse.coo_array((values, (rows, cols)), shape=coo.shape).tocsr()
-    csr.sum_duplicates()
-    if len(csr.data) and not csr.data.all():
-        csr.eliminate_zeros()
-    csr.sort_indices()
-    return csr
+    try:
+        dense = np.asarray(A)
+    except ValueError as error:
+        raise ValueError(f"A must be a matrix, got nested lists that are none: {error}") from None
+    if dense.dtype.kind not in "biufc":
+        raise TypeError(f"A must hold numbers, got an array of dtype {dense.dtype}.")
+    if dense.ndim != 2:
+        raise ValueError(f"A must be a matrix, got an array of shape {dense.shape}.")
+    # SciPy's sparse arrays take neither half precision nor the bytes of another machine.
+    wide = dense.astype(np.complex128 if dense.dtype.kind == "c" else np.float64)
+    return sparse.coo_array(wide)
 
 
 def asymmetry(A: sparse.sparray) -> float:
@@ -133,10 +159,19 @@ def require_near_null(B: object, n: int) -> np.ndarray:
 
     Raises
     ------
+    TypeError
+        If B is sparse or holds anything but real numbers.
     ValueError
         If B has another number of rows, is not finite, or has a zero column.
     """
-    near_null = np.array(B, dtype=np.float64)
+    if sparse.issparse(B):
+        raise TypeError("B (near-null vectors) must be a dense array; pass B.toarray().")
+    near_null = np.asarray(B)
+    if near_null.dtype.kind not in "biuf":
+        raise TypeError(
+            f"B (near-null vectors) must hold real numbers, got dtype {near_null.dtype}."
+        )
+    near_null = near_null.astype(np.float64)
     if near_null.ndim == 1:
         near_null = near_null[:, None]
     if near_null.ndim != 2 or near_null.shape[0] != n or near_null.shape[1] == 0:

@@ -157,7 +157,10 @@ def build_cycle(
     current, v, B, stages = reduction.A, reduction.v, reduction.B, list(reduction.stages)
     lap("coarsen")
     if callable(plan):
-        plan = plan(current, np.ones(current.shape[0]) if v is None else v)
+        # What is inverted at once needs no plan.
+        small = current.shape[0] <= COARSEST
+        ones = np.ones(current.shape[0])
+        plan = PLANS["rs"] if small else plan(current, ones if v is None else v)
         lap("pick")
     depth = 0
     while current.shape[0] > COARSEST and depth < MAX_LEVELS:

@@ -357,7 +357,7 @@ def _hermitian(n: int) -> sparse.csr_array:
 
 
 def _hidden(k: int) -> sparse.csr_array:
-    return sparse.csr_array(poisson(k) - 0.5 * sparse.eye_array(k * k))
+    return sparse.csr_array(poisson(k) - 1.0 * sparse.eye_array(k * k))
 
 
 #: One matrix, stored in every way: load must not care.

@@ -31,9 +31,13 @@ class Diagonal(Preconditioner):
             name=name,
             multiplications=0 if values is None else n,
             setup_seconds=setup_seconds,
+            symmetric=values is None or not np.iscomplexobj(values),
             dtype=dtype,
         )
         self.values = values
+
+    def _apply_adjoint(self, R: np.ndarray) -> np.ndarray:
+        return self._apply(R.conj()).conj()
 
     def _apply(self, R: np.ndarray) -> np.ndarray:
         if self.values is None:
@@ -111,7 +115,7 @@ def jacobi(A: object, *, omega: float = 1.0) -> Preconditioner:
     Parameters
     ----------
     A : sparse array or matrix, or dense array, shape (n, n)
-        No zero on the diagonal.
+        No zero on the diagonal; real or complex.
     omega : float
         Damping ω, above 0.
 
@@ -137,12 +141,13 @@ def jacobi(A: object, *, omega: float = 1.0) -> Preconditioner:
     """
     if not omega > 0:
         raise ValueError(f"omega must be above 0, got {omega}.")
-    csr = as_csr(A)
+    csr = as_csr(A, allow_complex=True)
     start = perf_counter()
     d = _full_diagonal(csr, who="Jacobi")
     values = omega / d
     seconds = {"diagonal": perf_counter() - start}
-    return Diagonal(len(d), values, nnz=csr.nnz, name="jacobi", setup_seconds=seconds)
+    dtype = csr.dtype.type
+    return Diagonal(len(d), values, nnz=csr.nnz, name="jacobi", setup_seconds=seconds, dtype=dtype)
 
 
 def ssor(A: object, *, omega: float = 1.0) -> Preconditioner:

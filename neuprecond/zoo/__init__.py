@@ -1,27 +1,29 @@
 """Models: `load` makes M from A in one call, `load_model` gives the model itself. No torch."""
 
+import hashlib
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from safetensors.numpy import save
 from scipy import sparse
-from scipy.sparse.linalg import LinearOperator, gmres
 
-from neuprecond import checks, classical
+from neuprecond import checks
 from neuprecond.errors import NeuprecondWarning, NotDefiniteError
-from neuprecond.hierarchy import unit_diagonal
 from neuprecond.operators.base import ApproximateInverse
-from neuprecond.operators.wrapped import Fallback, Negated
+from neuprecond.operators.wrapped import Negated
+from neuprecond.zoo.atomic import write_bytes
 from neuprecond.zoo.card import Card, read_card, write_card
+from neuprecond.zoo.choose import MULTILEVEL, choose, fall_back
 from neuprecond.zoo.files import find, packaged, read_weights
-from neuprecond.zoo.model import Model
+from neuprecond.zoo.model import FAR, Model
+from neuprecond.zoo.probe import probed, require_sound
 
 __all__ = ["Card", "Model", "load", "load_model", "models", "save_model"]
 
-#: What "auto" takes for matrices that one level is enough for, and for all other definite ones.
-ONE_LEVEL, MULTILEVEL = "heat", "diffusion2d"
-# With every row dominant by this share of its diagonal, κ ≤ 19 after scaling: one level does.
-DOMINANT = 0.1
+# "auto" is meant for matrices of all kinds and speaks up only where A is unlike anything seen.
+VERY_FAR = 4.0 * FAR
 
 
 def models() -> list[Card]:
@@ -36,7 +38,7 @@ def models() -> list[Card]:
 
 
 def load_model(name_or_path: str | Path, *, device: str | None = None) -> Model:
-    """A packaged model, or one from a weights file.
+    """Read a packaged model, or one from a weights file.
 
     Parameters
     ----------
@@ -72,13 +74,6 @@ def save_model(model: Model, path: str | Path) -> None:
     path : str or Path
         Ends in ``.safetensors``; the card goes beside it.
     """
-    import hashlib
-    from dataclasses import replace
-
-    from safetensors.numpy import save
-
-    from neuprecond.zoo.atomic import write_bytes
-
     path = Path(path)
     if path.suffix != ".safetensors":
         raise ValueError(f"path must end in .safetensors, got {path}.")
@@ -95,7 +90,7 @@ def load(
     B: object = None,
     learned: bool = True,
     device: str | None = None,
-    check: bool = True,
+    check: bool | str = True,
 ) -> ApproximateInverse | Model:
     """M ≈ A⁻¹ as SciPy's solvers take it: M approximates the inverse of A, not A.
 
@@ -106,8 +101,9 @@ def load(
     name_or_path : str or Path
         "auto", a packaged name (see `models`), or a path to a weights file. "auto" takes the
         one-level model ``heat`` where every row of A is dominant by a tenth of its diagonal, and
-        ``diffusion2d`` for every other symmetric positive definite A. Where no model fits, it
-        returns a classical M with a `NeuprecondWarning` that says why; M.model tells what it is.
+        ``diffusion2d`` for every other symmetric positive definite A, or for -A if that is
+        positive definite. Where no model fits, it returns a classical M for GMRES with a
+        `NeuprecondWarning` that says why; M.model tells what it is.
     A : sparse array or matrix, or ndarray, shape (n, n), optional
         Never changed. Without A the model itself is returned.
     B : array_like, shape (n, k), optional
@@ -118,18 +114,24 @@ def load(
     device : str, optional
         "cpu" or "cuda": where torch evaluates the network; by default it is evaluated without
         torch.
-    check : bool
-        Try M on a random vector before it is returned: it must be finite and definite there.
+    check : bool or str
+        True: A must be near what the model was trained on, else a `NeuprecondWarning` says what is
+        how far outside; M must be finite and definite on a random vector. "probe": besides, a few
+        steps of CG compare M with its twin; where learning has made it worse, M is the twin, with a
+        warning. "strict": like "probe", but what would be a warning is raised. False: neither; A
+        itself is checked always.
 
     Returns
     -------
     ApproximateInverse, shape (n, n), or Model
-        A SciPy LinearOperator, float64 in and out, for ``M=`` of cg and gmres.
+        A SciPy LinearOperator, float64 in and out, for ``M=`` of cg and gmres. It stays valid as
+        it is when A changes a little: load again when the number of steps has grown.
 
     Raises
     ------
     ValueError
-        If A is not square, empty or not finite, the name is unknown, or B does not fit.
+        If A is not square, empty or not finite, the name is unknown, B does not fit, or a strict
+        check fails.
     TypeError
         If A is no matrix of numbers.
     NotDefiniteError
@@ -147,87 +149,71 @@ def load(
     >>> info
     0
     """
+    if not any(check is option for option in (True, False)) and check not in ("probe", "strict"):
+        raise ValueError(f'check must be True, False, "probe" or "strict", got {check!r}.')
+    is_auto = isinstance(name_or_path, str) and name_or_path == "auto"
     if A is None:
-        if str(name_or_path) == "auto":
+        if is_auto:
             raise ValueError('"auto" chooses a model by the matrix: give A, or name a model.')
         return load_model(name_or_path, device=device)
-    if str(name_or_path) == "auto":
-        return _auto(A, B, learned=learned, device=device, check=check)
-    model = load_model(name_or_path, device=device)
-    M = model.precondition(A, B, learned=learned)
-    if check:
-        _require_sound(M)
+    if is_auto:
+        M, remarks = _auto(A, B, learned=learned, device=device, check=check)
+    else:
+        model = load_model(name_or_path, device=device)
+        M, remarks = _checked(model, checks.as_csr(A), B, learned=learned, check=check, far=FAR)
+    for remark in remarks:
+        if check == "strict":
+            raise ValueError(remark)
+        warnings.warn(remark, NeuprecondWarning, stacklevel=2)
     return M
 
 
+def _checked(
+    model: Model,
+    A: sparse.csr_array,
+    B: object,
+    *,
+    learned: bool,
+    check: bool | str,
+    far: float,
+) -> tuple[ApproximateInverse, list[str]]:
+    """M of a model and remarks on it, after the checks that were asked for."""
+    M, remarks = model.build(A, B, learned=learned, far=far if check else np.inf)
+    if check:
+        require_sound(A, M)
+    if check in ("probe", "strict") and learned:
+        twin, _ = model.build(A, B, learned=False, far=np.inf)
+        M, remark = probed(A, M, twin)
+        remarks += remark
+    return M, remarks
+
+
 def _auto(
-    A: object, B: object, *, learned: bool, device: str | None, check: bool
-) -> ApproximateInverse:
+    A: object, B: object, *, learned: bool, device: str | None, check: bool | str
+) -> tuple[ApproximateInverse, list[str]]:
     matrix = checks.as_csr(A, allow_complex=True)
+    if matrix.dtype.kind == "c" and not matrix.data.imag.any():
+        matrix = sparse.csr_array((matrix.data.real, matrix.indices, matrix.indptr), matrix.shape)
     near_null = None if B is None else checks.require_near_null(B, matrix.shape[0])
-    if matrix.dtype.kind == "c":
-        return _fall_back(matrix, "A is complex and the models are real")
-    d = matrix.diagonal()
-    negative = bool((d < 0).all())
     try:
-        checks.require_symmetric(matrix, who="a learned model")
-        checks.require_definite_diagonal(-matrix if negative else matrix, who="a learned model")
-        definite = -matrix if negative else matrix
-        one_level = near_null is None and ONE_LEVEL in packaged() and _dominant(definite)
-        name = ONE_LEVEL if one_level else MULTILEVEL
+        if matrix.dtype.kind == "c":
+            raise NotDefiniteError("A is complex and the models are real.")
+        is_negative = bool((matrix.diagonal() < 0).all())
+        definite = -matrix if is_negative else matrix
+        checks.require_symmetric(definite, who="a learned model")
+        checks.require_definite_diagonal(definite, who="a learned model")
+        # Only a model of several levels has use for near-null vectors.
+        name = choose(definite) if near_null is None else MULTILEVEL
         model = load_model(name, device=device)
-        M = model.precondition(definite, near_null, learned=learned)
-        if check:
-            _require_sound(M)
-    except NotDefiniteError as reason:
-        return _fall_back(matrix, str(reason))
-    return Negated(M) if negative else M
-
-
-def _dominant(A: sparse.csr_array) -> bool:
-    scaled_A, _ = unit_diagonal(A)
-    rows = np.asarray(abs(scaled_A).sum(axis=1)).ravel() - 1.0
-    return bool(rows.max() <= 1.0 - DOMINANT)
-
-
-def _require_sound(M: ApproximateInverse) -> None:
-    r = np.random.default_rng(M.shape[0]).standard_normal(M.shape[0])
-    z = M @ r
-    if not np.isfinite(z).all() or r @ z <= 0:
-        raise NotDefiniteError(
-            f"M of model {M.model!r} is not positive definite on a random vector (rᵀMr = "
-            f'{r @ z:.2e}), so A cannot be positive definite. Try load("auto", A) with GMRES.'
+        M, remarks = _checked(
+            model, definite, near_null, learned=learned, check=check, far=VERY_FAR
         )
-
-
-def _fall_back(A: sparse.csr_array, reason: str) -> ApproximateInverse:
-    """The better of incomplete LU and Jacobi for GMRES, by a trial of ten steps."""
-    best: tuple[float, LinearOperator] | None = None
-    rng = np.random.default_rng(A.shape[0])
-    b = rng.standard_normal(A.shape[0]).astype(A.dtype)
-    for make in (classical.ilu, _safe_jacobi):
-        try:
-            M = make(A)
-            x, _ = gmres(A, b, M=M, rtol=1e-12, restart=10, maxiter=1)
-            left = float(np.linalg.norm(b - A @ x))
-        except (ValueError, RuntimeError, ArithmeticError, np.linalg.LinAlgError):
-            continue
-        if np.isfinite(left) and (best is None or left < best[0]):
-            best = (left, M)
-    M = _safe_jacobi(A) if best is None else best[1]
-    warnings.warn(
-        f"no learned model covers A: {reason} Returned instead: {M.name}. Use it with GMRES; a "
-        "direct solver may be the better choice.",
-        NeuprecondWarning,
-        stacklevel=4,
-    )
-    return Fallback(M)
-
-
-def _safe_jacobi(A: sparse.csr_array) -> LinearOperator:
-    """Jacobi, with the identity in rows that have no diagonal."""
-    d = A.diagonal()
-    holes = d == 0
-    if not holes.any():
-        return classical.jacobi(A)
-    return classical.jacobi(sparse.csr_array(sparse.diags_array(np.where(holes, 1.0, d))))
+    except NotDefiniteError as reason:
+        if check == "strict":
+            raise
+        M = fall_back(matrix)
+        return M, [
+            f"no learned model covers A: {reason} Returned instead: {M.model}. Use it with GMRES; "
+            "a direct solver may be the better choice."
+        ]
+    return (Negated(M) if is_negative else M), remarks

@@ -33,6 +33,6 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_tensors(
     path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]
 ) -> None:
-    """A safetensors file, written at once."""
+    """Write a safetensors file at once."""
     plain = {key: np.ascontiguousarray(value) for key, value in tensors.items()}
     write_bytes(path, save(plain, metadata=dict(metadata)))

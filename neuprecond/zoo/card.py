@@ -70,13 +70,13 @@ class Card:
 
 
 def write_card(card: Card) -> str:
-    """The card as TOML text."""
+    """Write the card as TOML text."""
     plain = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(card).items()}
     return tomli_w.dumps(plain)
 
 
 def read_card(path: Path) -> Card:
-    """The card beside a weights file.
+    """Read the card beside a weights file.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Reading weights: safetensors and TOML, checked before anything is believed. No pickle, no code."""
+"""Reading weights: safetensors and TOML, checked before they are believed. No pickle, no code."""
 
 import difflib
 import hashlib
@@ -27,7 +27,7 @@ def packaged() -> dict[str, Path]:
 
 
 def find(name_or_path: str | Path) -> Path:
-    """The weights file of a packaged name or a path.
+    """Find the weights file of a packaged name or a path.
 
     Raises
     ------

@@ -10,17 +10,23 @@ from scipy import sparse
 
 from neuprecond import checks
 from neuprecond.errors import NeuprecondWarning
+from neuprecond.hierarchy import unit_diagonal
 from neuprecond.inference import level_network
 from neuprecond.multilevel import PLANS, Pick, Plan, Values, build_cycle
 from neuprecond.operators.base import ApproximateInverse
 from neuprecond.spai import SpaiFeatures, SpaiValues, build_factored
-from neuprecond.statistics import plan_statistics
+from neuprecond.statistics import STATISTICS, plan_statistics
 from neuprecond.zoo.card import Card
 
-__all__ = ["Model", "pick_plan"]
+__all__ = ["Model", "least_dominance", "pick_plan"]
 
 # Statistics are clipped to what training saw, this many standard deviations from its mean.
 CLIP = 4.0
+# Further than this from the mean, at several statistics, a matrix is unlike those of training; with
+# a floor for statistics that hardly vary there.
+FAR, SEVERAL, LEAST_SPREAD = 6.0, 3, 0.05
+# One level was trained on matrices up to a condition number of a thousand.
+LEAST_DOMINANCE = 1e-3
 # Rigid body modes and the like: only aggregates carry several near-null vectors.
 SEVERAL_NEAR_NULL = Plan(("sa",), (1, 2, 1))
 
@@ -95,6 +101,8 @@ class Model:
     ) -> ApproximateInverse:
         """M ≈ A⁻¹ for a symmetric positive definite A.
 
+        Warns with `NeuprecondWarning` where A is far from what the model was trained on.
+
         Parameters
         ----------
         A : sparse array or matrix, or ndarray, shape (n, n)
@@ -118,6 +126,29 @@ class Model:
             If A is not symmetric, has a diagonal entry that is not positive, or turns out to be
             indefinite.
         """
+        M, remarks = self.build(A, B, learned=learned, plan=plan)
+        for remark in remarks:
+            warnings.warn(remark, NeuprecondWarning, stacklevel=2)
+        return M
+
+    def build(
+        self,
+        A: object,
+        B: object = None,
+        *,
+        learned: bool = True,
+        plan: str | None = None,
+        far: float = FAR,
+    ) -> tuple[ApproximateInverse, list[str]]:
+        """`precondition` without its warnings: M, and what they would say.
+
+        Parameters
+        ----------
+        A, B, learned, plan
+            As for `precondition`.
+        far : float
+            How many standard deviations from the mean of training are called outside.
+        """
         start = time.perf_counter()
         matrix = checks.as_csr(A)
         who = f"model {self.card.name!r}"
@@ -126,24 +157,28 @@ class Model:
         near_null = None if B is None else checks.require_near_null(B, matrix.shape[0])
         seconds = {"check": time.perf_counter() - start}
         if self.card.kind == "spai":
-            if near_null is not None:
-                warnings.warn(
-                    f"{who} is of one level and has no use for B; it is ignored.",
-                    NeuprecondWarning,
-                    stacklevel=2,
-                )
-            return build_factored(
+            M: ApproximateInverse = build_factored(
                 matrix,
                 self._spai_values() if learned else None,
                 model=self.card.name,
                 setup_seconds=seconds,
             )
+            remarks = _one_level_remarks(matrix, who) if far < np.inf else []
+            if near_null is not None:
+                remarks.append(f"{who} is of one level and has no use for B; it is ignored.")
+            return M, remarks
         if plan is not None and plan not in PLANS:
             raise ValueError(f"plan must be one of {', '.join(PLANS)}, got {plan!r}.")
-        chosen: Plan | Pick = self.pick if plan is None else PLANS[plan]
+        seen: list[np.ndarray] = []
+
+        def pick(A: sparse.csr_array, v: np.ndarray) -> Plan:
+            seen.append(plan_statistics(A, v))
+            return PLANS[pick_plan(self._part("pick."), seen[0])]
+
+        chosen: Plan | Pick = pick if plan is None else PLANS[plan]
         if near_null is not None and near_null.shape[1] > 1:
             chosen = SEVERAL_NEAR_NULL
-        return build_cycle(
+        M = build_cycle(
             matrix,
             self._values() if learned else None,
             plan=chosen,
@@ -151,8 +186,57 @@ class Model:
             model=self.card.name,
             setup_seconds=seconds,
         )
+        return M, self._range_remarks(seen[0], who, far) if seen else []
 
     def pick(self, A: sparse.csr_array, v: np.ndarray) -> Plan:
-        """The plan for a matrix (after elimination) with the near-null vector v."""
+        """Pick the plan for a matrix (after elimination) with the near-null vector v."""
         return PLANS[pick_plan(self._part("pick."), plan_statistics(A, v))]
 
+    def _range_remarks(self, statistics: np.ndarray, who: str, far: float) -> list[str]:
+        """Say so if several statistics of A lie outside of what training saw."""
+        part = self._part("pick.")
+        mean, spread = part["mean"], np.maximum(part["scale"], LEAST_SPREAD)
+        distance = np.abs(statistics - mean) / spread
+        # Larger problems than those of training are what a model is for.
+        distance[STATISTICS.index("unknowns")] = 0.0
+        outside = np.flatnonzero(distance > far)
+        if len(outside) < SEVERAL:
+            return []
+        worst = outside[np.argsort(-distance[outside])[:SEVERAL]]
+        named = ", ".join(
+            f"{STATISTICS[k]!r} {statistics[k]:.2g} (trained on {mean[k]:.2g} ± {spread[k]:.2g})"
+            for k in worst
+        )
+        return [
+            f"A lies outside of what {who} was trained on, in {len(outside)} of "
+            f"{len(STATISTICS)} statistics; farthest are {named}. M is sound, but may take more "
+            'steps than its unlearned twin: check="probe" compares the two.'
+        ]
+
+
+def _one_level_remarks(A: sparse.csr_array, who: str) -> list[str]:
+    dominance = least_dominance(A)
+    if dominance >= LEAST_DOMINANCE:
+        return []
+    return [
+        f"{who} is of one level, for matrices of dominant rows; the least dominant row of A is so "
+        f"by {dominance:.1e} of its diagonal (trained on {LEAST_DOMINANCE:g} and more). Steps "
+        'will grow with the size of A: load("auto", A) takes a model of several levels here.'
+    ]
+
+
+def least_dominance(A: sparse.csr_array) -> float:
+    """By what share of its diagonal the least dominant row is dominant; negative if it is not.
+
+    Of A or of S A S, whichever is the more dominant: either bounds the condition number of S A S.
+
+    Examples
+    --------
+    >>> least_dominance(sparse.csr_array([[4.0, 1.0], [1.0, 4.0]]))
+    0.75
+    """
+    _, s = unit_diagonal(A)
+    rows = abs(A)
+    with np.errstate(all="ignore"):
+        shares = [rows.sum(axis=1) * s * s, s * (rows @ s)]
+    return float(2.0 - min(np.nan_to_num(share, nan=np.inf).max() for share in shares))

@@ -1,0 +1,82 @@
+"""What "auto" takes: which learned model fits a matrix, and a classical M where none does."""
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.linalg import LinearOperator
+
+from neuprecond import classical
+from neuprecond.krylov import solve
+from neuprecond.operators.wrapped import Fallback
+from neuprecond.zoo.model import least_dominance
+
+__all__ = ["choose", "fall_back"]
+
+# Models for matrices that one level is enough for, and for all other definite ones.
+ONE_LEVEL, MULTILEVEL = "heat", "diffusion2d"
+# With every row dominant by this share of its diagonal, κ ≤ 19 after scaling: one level does.
+DOMINANT = 0.1
+# GMRES steps that decide between classical methods.
+TRIAL = 10
+# What is added to the diagonal, relative to the row, where ILU meets a zero pivot.
+SHIFT = 1e-3
+
+
+def choose(A: sparse.csr_array) -> str:
+    """Name the packaged model for a symmetric A with a positive diagonal."""
+    return ONE_LEVEL if least_dominance(A) >= DOMINANT else MULTILEVEL
+
+
+def fall_back(A: sparse.csr_array) -> Fallback:
+    """Make the best of a few classical M for GMRES, as ten steps of it show.
+
+    Parameters
+    ----------
+    A : csr_array, shape (n, n)
+        Any finite matrix, real or complex.
+
+    Returns
+    -------
+    Fallback
+        Finite and linear.
+    """
+    b = np.random.default_rng(A.shape[0]).standard_normal(A.shape[0])
+    best: tuple[tuple[bool, float], LinearOperator] | None = None
+    for make in (classical.ilu, _shifted_ilu, _safe_jacobi):
+        if make is _shifted_ilu and best is not None:
+            continue
+        try:
+            with np.errstate(all="ignore"):
+                M = make(A)
+                sound = bool(np.isfinite(M @ b).all())
+        except ValueError:
+            continue
+        if sound:
+            trial = solve(A, b, M=M, method="gmres", maxiter=TRIAL, history=False)
+            done = trial.converged
+            score = (not done, float(trial.iterations) if done else trial.residual)
+            if best is None or score < best[0]:
+                best = score, M
+    return Fallback(_safe_jacobi(A) if best is None else best[1])
+
+
+def _shifted_ilu(A: sparse.csr_array) -> LinearOperator:
+    """ILU of A with something on the diagonal, for a singular A or an unlucky pivot."""
+    return classical.ilu(sparse.csr_array(A + sparse.diags_array(SHIFT * _row_sizes(A))))
+
+
+def _safe_jacobi(A: sparse.csr_array) -> LinearOperator:
+    """Jacobi; rows with no diagonal to divide by are divided by their largest entry."""
+    d = A.diagonal()
+    with np.errstate(all="ignore"):
+        holes = ~np.isfinite(1.0 / d)
+        if not holes.any():
+            return classical.jacobi(A)
+        filled = np.where(holes, _row_sizes(A), d)
+        filled[~np.isfinite(1.0 / filled)] = 1.0
+    return classical.jacobi(sparse.csr_array(sparse.diags_array(filled)))
+
+
+def _row_sizes(A: sparse.csr_array) -> np.ndarray:
+    """Largest entry of each row, 1 for an empty one."""
+    size = abs(A).max(axis=1).toarray().ravel()
+    return np.where(size > 0.0, size, 1.0)

@@ -1,0 +1,139 @@
+"""Trying M on A before a user does: is it definite, how many steps of CG will it take."""
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.linalg import LinearOperator
+
+from neuprecond.errors import NotDefiniteError
+from neuprecond.hierarchy import unit_diagonal
+from neuprecond.operators.base import ApproximateInverse
+
+__all__ = ["expected_steps", "probed", "require_sound"]
+
+# Steps are counted up to this reduction of the error, or foretold from as many as were taken.
+REDUCTION = 1e-8
+STEPS = 10
+# Fewer steps foretold than so many times the other's are rounding and luck.
+BETTER = 0.98
+
+
+def require_sound(A: sparse.csr_array, M: ApproximateInverse) -> None:
+    """Raise `NotDefiniteError` unless M is finite and positive on a random vector.
+
+    Parameters
+    ----------
+    A : csr_array, shape (n, n)
+        With a positive diagonal.
+    M : ApproximateInverse, shape (n, n)
+        Made for it.
+    """
+    _, s = unit_diagonal(A)
+    v = np.random.default_rng(len(s)).standard_normal(len(s))
+    # In the unknowns of unit diagonal, where no product overflows.
+    product = v @ ((M @ (v / s)) / s)
+    if not 0.0 < product < np.inf:
+        raise NotDefiniteError(
+            f"M of model {M.model!r} is not positive definite on a random vector (vᵀMv = "
+            f'{product:.2e}), so A cannot be positive definite. Try load("auto", A) with GMRES.'
+        )
+
+
+def probed(
+    A: sparse.csr_array, M: ApproximateInverse, twin: ApproximateInverse
+) -> tuple[ApproximateInverse, list[str]]:
+    """M, or its twin where a few steps of CG show that it is better, with a sentence on it.
+
+    Parameters
+    ----------
+    A : csr_array, shape (n, n)
+        Symmetric, with a positive diagonal.
+    M, twin : ApproximateInverse, shape (n, n)
+        The learned and the unlearned inverse.
+
+    Raises
+    ------
+    NotDefiniteError
+        If CG shows that A is not positive definite.
+    """
+    _, s = unit_diagonal(A)
+    v = np.random.default_rng(len(s)).standard_normal(len(s))
+    # M v ≈ A⁻¹ v: a solution whose right-hand side is nearly white, and consistent for singular A.
+    x = (twin @ (v / s)) / s
+    learned = expected_steps(A, M, x, steps=STEPS)
+    unlearned = expected_steps(A, twin, x, steps=STEPS)
+    if unlearned >= BETTER * learned:
+        return M, []
+    return twin, [
+        f"the learned M of model {M.model!r} promises {learned:.1f} steps of CG and its unlearned "
+        f"twin {unlearned:.1f} on this A (error down to 1e-8, after {STEPS} steps on a random "
+        "vector): M is the twin."
+    ]
+
+
+def expected_steps(A: sparse.csr_array, M: LinearOperator, x: np.ndarray, *, steps: int) -> float:
+    """How many steps CG takes to reduce the error in A's norm by 1e-8, from a few of them.
+
+    Parameters
+    ----------
+    A : csr_array, shape (n, n)
+        Symmetric, with a positive diagonal.
+    M : LinearOperator, shape (n, n)
+        Symmetric positive definite.
+    x : ndarray, shape (n,)
+        The solution, in the unknowns where A has a unit diagonal; CG starts at zero.
+    steps : int
+        At most this many are taken.
+
+    Returns
+    -------
+    float
+        Steps, with a fraction.
+
+    Raises
+    ------
+    NotDefiniteError
+        If CG meets a direction in which A or M is not positive.
+
+    Examples
+    --------
+    >>> A = sparse.diags_array([1.0, 2.0, 4.0]).tocsr()
+    >>> M = sparse.diags_array([1.0, 0.5, 0.25])
+    >>> bool(expected_steps(A, M, np.ones(3), steps=5) <= 1.0)
+    True
+    """
+    wanted = np.log10(REDUCTION)
+    # Products of the unscaled matrix may overflow, and CG is the same in either unknowns.
+    scaled_A, s = unit_diagonal(A)
+    error, r = x.copy(), scaled_A @ x
+    first = error @ r
+    if not 0.0 < first < np.inf:
+        _refuse("xᵀAx", first)
+    p, before, last = np.zeros_like(x), np.inf, 0.0
+    for step in range(1, steps + 1):
+        z = (M @ (r / s)) / s
+        product = r @ z
+        if not 0.0 <= product < np.inf:
+            _refuse("rᵀMr", product)
+        p = z + (product / before) * p
+        q = scaled_A @ p
+        curvature = p @ q
+        if not 0.0 <= curvature < np.inf:
+            _refuse("pᵀAp", curvature)
+        if product == 0.0 or curvature == 0.0:
+            return float(step - 1)
+        alpha = product / curvature
+        error -= alpha * p
+        r -= alpha * q
+        before = product
+        reached = 0.5 * np.log10(max(error @ r / first, 1e-300))
+        if reached <= wanted:
+            return step - 1 + (wanted - last) / (reached - last)
+        last = reached
+    return steps * wanted / min(last, -1e-3)
+
+
+def _refuse(what: str, product: float) -> None:
+    raise NotDefiniteError(
+        f"A must be positive definite, CG found {what} = {product:.2e}. "
+        'Try load("auto", A) with GMRES or MINRES.'
+    )
