@@ -10,7 +10,7 @@ from llvmlite import ir
 from numba import carray, types
 from numba.extending import intrinsic
 
-from neuprecond.features import EDGE_FEATURES, ENTRY_FEATURES, NODE_FEATURES, LevelFeatures
+from neuprecond.features import LevelFeatures
 from neuprecond.multilevel import Values
 from neuprecond.rows import OPTIONS as ROWS
 from neuprecond.rows import unsigned
@@ -40,7 +40,8 @@ def level_network(weights: Mapping[str, np.ndarray]) -> Values:
     -------
     callable
         ``values(features) -> (smoother, entry)``, float32: what torch computes, up to rounding.
-        Safe to call from several threads at once.
+        Safe to call from several threads at once; raises ValueError where the features are not as
+        many as the network was made for.
 
     Raises
     ------
@@ -79,9 +80,19 @@ def level_network(weights: Mapping[str, np.ndarray]) -> Values:
     entry_head = (linear("entry_own"), linear("entry_mix"), bias("entry_mix"))
     entry_out, entry_out_bias = linear("entry_out")[:, 0].copy(), bias("entry_out")
     lanes = (None,) * width
-    edge_inputs, entry_inputs = (None,) * len(EDGE_FEATURES), (None,) * len(ENTRY_FEATURES)
+    edge_inputs = (None,) * (layers[0].edge.shape[0] if rounds else 0)
+    entry_inputs = (None,) * entry_head[0].shape[0]
+
+    asked = {"nodes": len(encode), "entries": len(entry_inputs)}
+    if rounds:
+        asked["edges"] = len(edge_inputs)
 
     def values(features: LevelFeatures) -> tuple[np.ndarray, np.ndarray]:
+        for field, inputs in asked.items():
+            given = getattr(features, field).shape[1]
+            # The compiled loops would read past the end of a row.
+            if given != inputs:
+                raise ValueError(f"the network needs {inputs} numbers in {field!r}, got {given}.")
         indptr, cols = unsigned(features.indptr), unsigned(features.cols)
         entry_ends = unsigned(features.entry_rows), unsigned(features.entry_roots)
         h = features.nodes @ encode
@@ -137,20 +148,26 @@ def _sizes(weights: Mapping[str, np.ndarray]) -> tuple[int, int]:
         raise ValueError("weights must hold 'encode.bias'; are they those of a LevelNetwork?")
     width = len(weights["encode.bias"])
     rounds = len({name.split(".")[1] for name in weights if name.startswith("rounds.")})
+
+    def inputs(name: str) -> int:
+        # How many features there are is up to the kind of model.
+        array = weights.get(f"{name}.weight")
+        return array.shape[1] if array is not None and array.ndim == 2 else 0
+
     shapes = {
-        "encode": (width, len(NODE_FEATURES)),
+        "encode": (width, inputs("encode")),
         "smoother_hidden": (width, width),
         "smoother_out": (1, width),
         "entry_row": (width, width),
         "entry_root": (width, width),
-        "entry_own": (width, len(ENTRY_FEATURES)),
+        "entry_own": (width, inputs("entry_own")),
         "entry_mix": (width, width),
         "entry_out": (1, width),
     }
     for k in range(rounds):
         shapes[f"rounds.{k}.receive"] = (width, width)
         shapes[f"rounds.{k}.send"] = (width, width)
-        shapes[f"rounds.{k}.edge"] = (width, len(EDGE_FEATURES))
+        shapes[f"rounds.{k}.edge"] = (width, inputs("rounds.0.edge"))
         shapes[f"rounds.{k}.gather"] = (width, 3 * width)
         shapes[f"rounds.{k}.update_state"] = (width, width)
     unbiased = ("send", "edge", "entry_root", "entry_own")

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -146,7 +147,7 @@ def test_a_cycle_is_built_without_torch_as_with_it():
     [
         ("encode.bias", None, "must hold 'encode.bias'"),
         ("rounds.1.edge.weight", None, r"must hold 'rounds\.1\.edge\.weight'"),
-        ("entry_own.weight", lambda x: x[:, 1:], r"'entry_own\.weight' must have shape \(16, "),
+        ("entry_mix.weight", lambda x: x[:, 1:], r"must have shape \(16, 16\), got \(16, 15\)"),
         ("entry_mix.bias", lambda x: x * np.nan, r"'entry_mix\.bias' must be finite"),
     ],
 )
@@ -158,6 +159,14 @@ def test_wrong_weights(name, change, message):
         weights[name] = change(weights[name])
     with pytest.raises(ValueError, match=message):
         level_network(weights)
+
+
+@pytest.mark.parametrize("field", ["nodes", "edges", "entries"])
+def test_features_of_another_kind(field):
+    features = features_of("grid", "rs")
+    features = replace(features, **{field: getattr(features, field)[:, 1:].copy()})
+    with pytest.raises(ValueError, match=f"numbers in '{field}', got"):
+        level_network(weights_of(network()))(features)
 
 
 def test_no_torch():
