@@ -1,0 +1,155 @@
+"""Row loops against dense NumPy and SciPy."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from neuprecond import rows
+from neuprecond.hierarchy import eliminate, galerkin, largest_eigenpair, largest_eigenvalue
+from neuprecond.problems import draw
+
+
+def small(rng):
+    """No structure, empty rows and columns among them."""
+    A = sparse.random_array((40, 40), density=0.08, rng=rng, data_sampler=rng.standard_normal)
+    return sparse.csr_array(A + A.T)
+
+
+CASES = {
+    "grid": lambda rng: draw("poisson2d", 11, rng).A,
+    "hubs": lambda rng: draw("attachment", 200, rng).A,
+    "tree": lambda rng: draw("roads", 200, rng).A,
+    "line": lambda rng: draw("poisson1d", 90, rng).A,
+    "small": small,
+    "one": lambda rng: sparse.csr_array([[2.0]]),
+    "nothing": lambda rng: sparse.csr_array((5, 5)),
+}
+
+
+@pytest.fixture(params=CASES, name="A")
+def matrix(request):
+    A = CASES[request.param](np.random.default_rng(71))
+    A.sort_indices()
+    return A
+
+
+def dense(parts, shape):
+    indptr, indices, values = parts
+    indptr, indices = indptr.astype(np.int64), indices.astype(np.int64)
+    return sparse.csr_array((values, indices, indptr), shape=shape).toarray()
+
+
+@pytest.mark.parametrize("index", [np.int32, np.int64])
+def test_product(A, index):
+    rng = np.random.default_rng(72)
+    P = sparse.csr_array(sparse.random_array((A.shape[0], 30), density=0.2, rng=rng))
+    for matrix in (A, P):
+        matrix.indptr, matrix.indices = matrix.indptr.astype(index), matrix.indices.astype(index)
+    left, right = rows.csr(A), rows.csr(P)
+    bound = rows.product_bound(left[1], right[0])
+    parts = rows.product(*left, *right, 30, bound)
+    np.testing.assert_allclose(dense(parts, P.shape), (A @ P).toarray(), atol=1e-13)
+    assert len(parts[1]) == len(parts[2]) == parts[0][-1] <= bound
+
+
+def test_sums_and_scales(A):
+    rng = np.random.default_rng(73)
+    left, right = rng.uniform(0.5, 2.0, A.shape[0]), rng.uniform(0.5, 2.0, A.shape[0])
+    indptr, indices, values = rows.csr(A)
+    assert rows.largest_row_sum(indptr, values) == pytest.approx(abs(A).sum(axis=1).max())
+    scaled = rows.scaled_values(indptr, indices, values, left, right)
+    expected = left[:, None] * A.toarray() * right
+    np.testing.assert_allclose(dense((indptr, indices, scaled), A.shape), expected)
+    smoother = rows.smoother_values(indptr, indices, values, left, 3.0, 2.0)
+    stored = np.diag(A.toarray()) != 0
+    expected = 3.0 * np.diag(left * stored) - 2.0 * left[:, None] * A.toarray() * left
+    np.testing.assert_allclose(dense((indptr, indices, smoother), A.shape), expected, atol=1e-13)
+
+
+def test_relative_residual(A):
+    v = np.random.default_rng(74).uniform(0.5, 2.0, A.shape[0])
+    size = abs(A) @ v
+    expected = np.divide(abs(A @ v), size, out=np.zeros_like(v), where=size > 0)
+    np.testing.assert_allclose(rows.relative_residual(*rows.csr(A), v), expected, atol=1e-14)
+
+
+def test_rounding_is_dropped(A):
+    A = A.copy()
+    A.data[A.indices.size // 2 :] *= 1e-18
+    d = np.sqrt(abs(A.diagonal()))
+    expected = np.where(abs(A.toarray()) > 1e-14 * np.outer(d, d), A.toarray(), 0.0)
+    kept = rows.drop_small(*rows.csr(A), 1e-14)
+    assert kept == A.indptr[-1] == np.count_nonzero(expected)
+    A.prune()
+    np.testing.assert_array_equal(A.toarray(), expected)
+
+
+@pytest.mark.parametrize("name", ["grid", "hubs", "tree", "line"])
+def test_galerkin_is_sorted_and_equals_the_dense_product(name):
+    A = CASES[name](np.random.default_rng(75))
+    rng = np.random.default_rng(76)
+    P = sparse.csr_array(sparse.random_array((A.shape[0], 30), density=0.1, rng=rng))
+    Ac = galerkin(A, P)
+    expected = P.toarray().T @ A.toarray() @ P.toarray()
+    np.testing.assert_allclose(Ac.toarray(), expected, atol=1e-13 * abs(expected).max())
+    assert all((np.diff(Ac.indices[p:q]) > 0).all() for p, q in pairwise(Ac.indptr))
+
+
+@pytest.mark.parametrize("name", ["grid", "hubs", "tree", "line"])
+def test_elimination_is_the_schur_complement(name):
+    elimination = eliminate(CASES[name](np.random.default_rng(77)))
+    if elimination is None:
+        pytest.skip("too many neighbours")
+    A, P = elimination.A.toarray(), elimination.P.toarray()
+    E, K = elimination.eliminated, elimination.kept
+    # Independent: what is left among the eliminated is the unit diagonal.
+    np.testing.assert_allclose(A[np.ix_(E, E)], np.eye(len(E)), atol=1e-14)
+    expected = A[np.ix_(K, K)] - A[np.ix_(K, E)] @ A[np.ix_(E, K)]
+    np.testing.assert_allclose(elimination.schur.toarray(), expected, atol=1e-14)
+    np.testing.assert_allclose(P[K], np.eye(len(K)), atol=1e-14)
+    np.testing.assert_allclose(P[E], -A[np.ix_(E, K)], atol=1e-14)
+    np.testing.assert_allclose(P.T @ A @ P, expected, atol=1e-13)
+
+
+def test_independent_set():
+    A = CASES["tree"](np.random.default_rng(78))
+    indptr, indices, _ = rows.csr(A)
+    chosen = rows.independent_set(indptr, indices, 5)
+    pattern = A.toarray() != 0
+    np.fill_diagonal(pattern, False)
+    low = np.diff(A.indptr) <= 5
+    assert not chosen[~low].any()
+    assert not pattern[np.ix_(chosen, chosen)].any()
+    # None is left out that could have been chosen.
+    assert pattern[np.ix_(low & ~chosen, chosen)].any(axis=1).all()
+
+
+@pytest.mark.parametrize("name", ["grid", "line", "tree"])
+def test_lanczos_finds_the_largest_eigenvalue_from_above(name):
+    A = CASES[name](np.random.default_rng(79))
+    exact = np.linalg.eigvalsh(A.toarray())[-1]
+    value, vector = largest_eigenpair(A)
+    assert exact <= value <= 1.06 * exact
+    assert largest_eigenvalue(A) == pytest.approx(value, rel=1e-12)
+    assert np.linalg.norm(vector) == pytest.approx(1.0)
+    assert vector @ A.toarray() @ vector == pytest.approx(exact, rel=0.05)
+
+
+def test_lanczos_stops_where_the_space_is_exhausted():
+    A = sparse.csr_array(sparse.diags_array(np.repeat([1.0, 3.0], 20)))
+    assert largest_eigenvalue(A) == pytest.approx(3.0)
+
+
+def test_changed_values_keep_row_sums_against_the_coarse_vector():
+    rng = np.random.default_rng(80)
+    P = sparse.csr_array(sparse.random_array((60, 20), density=0.2, rng=rng))
+    coarse = rng.uniform(0.5, 2.0, 20)
+    change = rng.uniform(-0.5, 0.5, P.nnz)
+    values = rows.changed_values(*rows.csr(P), coarse, change)
+    changed = sparse.csr_array((values, P.indices, P.indptr), shape=P.shape)
+    np.testing.assert_allclose(changed @ coarse, P @ coarse, atol=1e-14)
+    several = np.repeat(np.diff(P.indptr) > 1, np.diff(P.indptr))
+    assert (values != P.data)[several].all()
+    np.testing.assert_allclose(values[~several], P.data[~several])
