@@ -61,10 +61,12 @@ class Level:
         The near-null vectors of the coarse matrix: ``P0 @ coarse_near_null`` is what P must keep.
     roots : ndarray of int, shape (nc,)
         The unknown that each coarse unknown stands for.
-    strong : csr_array, shape (n, n)
+    strong : csr_array, shape (n, n), or between nodes
         Nonzero where PyAMG's measure calls a connection strong.
     base : str
         One of `BASES`.
+    coarse_nodes : ndarray of int, shape (nc,)
+        The node that each coarse unknown belongs to; several of one aggregate share theirs.
     """
 
     A: sparse.csr_array
@@ -75,6 +77,7 @@ class Level:
     roots: np.ndarray
     strong: sparse.csr_array
     base: str
+    coarse_nodes: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -260,16 +263,75 @@ def _split_and_interpolate(
     return classical_interpolation(A, strong, is_coarse), roots
 
 
+def node_numbers(B: np.ndarray) -> np.ndarray:
+    """Which node each unknown belongs to, read off rigid body modes.
+
+    Unknowns that come node by node show it in the translations: column c of B is zero but on each
+    node's unknown c. Without such columns every unknown is a node of its own.
+
+    Parameters
+    ----------
+    B : ndarray, shape (n, k)
+        Near-null vectors.
+
+    Returns
+    -------
+    ndarray of int, shape (n,)
+
+    Examples
+    --------
+    >>> node_numbers(np.array([[1.0, 0, 2], [0, 1, 3], [1, 0, 4], [0, 1, 5]]))
+    array([0, 0, 1, 1])
+    """
+    n, k = B.shape
+    for size in (3, 2):
+        if n % size or k < size:
+            continue
+        component = np.arange(n) % size
+        if all(np.array_equal(B[:, c] != 0, component == c) for c in range(size)):
+            return np.arange(n) // size
+    return np.arange(n)
+
+
+def _node_strength(
+    A: sparse.csr_array, nodes: np.ndarray
+) -> tuple[sparse.csr_array, sparse.csr_array]:
+    """Symmetric strength between nodes, by Frobenius norms of blocks; unknowns × nodes, ones."""
+    n = A.shape[0]
+    member = sparse.csr_array(
+        (np.ones(n), nodes, np.arange(n + 1)), shape=(n, int(nodes.max()) + 1)
+    )
+    squares = sparse.csr_array((A.data**2, A.indices, A.indptr), shape=A.shape)
+    blocks = sparse.csr_array(member.T @ squares @ member)
+    blocks.data = np.sqrt(blocks.data)
+    blocks.sort_indices()
+    return sparse.csr_array(_strength(blocks, "sa")), member
+
+
 def _aggregate(
-    A: sparse.csr_array, scaled_A: sparse.csr_array, strong: sparse.csr_array, B: np.ndarray
-) -> tuple[sparse.csr_array, np.ndarray, np.ndarray]:
-    """Standard aggregates, fitted to B and smoothed by one damped Jacobi step."""
+    A: sparse.csr_array,
+    scaled_A: sparse.csr_array,
+    strong: sparse.csr_array,
+    B: np.ndarray,
+    member: sparse.csr_array | None = None,
+) -> tuple[sparse.csr_array, np.ndarray, np.ndarray, np.ndarray]:
+    """Standard aggregates, fitted to B and smoothed by one damped Jacobi step.
+
+    Returns P, roots, coarse B, and the aggregate that each coarse unknown belongs to.
+    """
     aggregates, roots = pyamg.aggregation.standard_aggregation(strong)
     nc = aggregates.shape[1]
     k = B.shape[1]
+    none = np.empty(0, dtype=np.int64)
     if nc == 0:
-        return sparse.csr_array((A.shape[0], 0)), np.empty(0, dtype=np.int64), np.empty((0, k))
+        return sparse.csr_array((A.shape[0], 0)), none, np.empty((0, k)), none
     aggregates = sparse.csr_array(aggregates)
+    owner = np.arange(nc)
+    if member is not None:
+        first = np.zeros(member.shape[1], dtype=np.int64)
+        first[member.indices[::-1]] = np.arange(member.shape[0])[::-1]
+        aggregates, roots = sparse.csr_array(member @ aggregates), first[roots]
+        aggregates.sort_indices()
     if k == 1:
         tentative = sparse.csr_array(
             (
@@ -281,21 +343,27 @@ def _aggregate(
         )
         Bc = np.ones((nc, 1))
     else:
+        aggregates.data = aggregates.data.astype(np.int8)
         tentative, Bc = pyamg.aggregation.fit_candidates(aggregates, B)
         # In an aggregate of few unknowns some near-null vectors depend on the others: no column.
         independent = np.flatnonzero(Bc.any(axis=1))
         tentative = sparse.csr_array(tentative.tocsr())[:, independent]
-        roots = np.repeat(roots, k)[independent]
+        roots, owner = np.repeat(roots, k)[independent], np.repeat(owner, k)[independent]
         Bc = Bc[independent]
     weight = 4.0 / 3.0 / largest_eigenvalue(scaled_A)
     step = sparse.csr_array(A @ tentative)
     d = A.diagonal()
     step.data *= np.repeat(-weight / np.where(d > 0.0, d, np.inf), np.diff(step.indptr))
-    return sparse.csr_array(tentative + step), np.asarray(roots), Bc
+    return sparse.csr_array(tentative + step), np.asarray(roots), Bc, owner
 
 
 def coarsen(
-    A: sparse.csr_array, base: str, *, B: np.ndarray | None = None, v: np.ndarray | None = None
+    A: sparse.csr_array,
+    base: str,
+    *,
+    B: np.ndarray | None = None,
+    v: np.ndarray | None = None,
+    nodes: np.ndarray | None = None,
 ) -> Level | None:
     """One step of coarsening, or None where there is nothing left to coarsen.
 
@@ -309,6 +377,8 @@ def coarsen(
         Near-null vectors of A, k > 1; only base "sa" takes them.
     v : ndarray of shape (n,), optional
         The near-null vector of A when there is one only; ones by default. No entry may be zero.
+    nodes : ndarray of int, shape (n,), optional
+        With several near-null vectors, the node of each unknown: nodes are aggregated, not unknowns.
 
     Returns
     -------
@@ -331,8 +401,9 @@ def coarsen(
     scaled_A, s = unit_diagonal(A)
     if B is not None and B.shape[1] > 1:
         near_null = np.ones_like(s)
-        strong = sparse.csr_array(_strength(A, "sa"))
-        P, roots, Bc = _aggregate(A, scaled_A, strong, B)
+        nodes = np.arange(len(s)) if nodes is None else nodes
+        strong, member = _node_strength(scaled_A, nodes)
+        P, roots, Bc, owner = _aggregate(A, scaled_A, strong, B, member)
         base = "sa"
     else:
         # In the unknowns x / v, constants are near-null: the textbook case PyAMG is written for.
@@ -340,10 +411,10 @@ def coarsen(
         near_null = 1.0 / s if v is None else v / s
         strong = sparse.csr_array(_strength(flat, base))
         if base in ("sa", "sa0"):
-            P, roots, Bc = _aggregate(flat, scaled_A, strong, np.ones((A.shape[0], 1)))
+            P, roots, Bc, owner = _aggregate(flat, scaled_A, strong, np.ones((A.shape[0], 1)))
         else:
             P, roots = _split_and_interpolate(flat, strong)
-            Bc = np.ones((len(roots), 1))
+            Bc, owner = np.ones((len(roots), 1)), np.arange(len(roots))
         if v is not None:
             P.data *= np.repeat(v, np.diff(P.indptr))
     nc = P.shape[1]
@@ -352,7 +423,7 @@ def coarsen(
     P.data *= np.repeat(1.0 / s, np.diff(P.indptr))
     P.sort_indices()
     strong.sort_indices()
-    return Level(scaled_A, s, near_null, P, Bc, roots, strong, base)
+    return Level(scaled_A, s, near_null, P, Bc, roots, strong, base, owner)
 
 
 def galerkin(A: sparse.csr_array, P: sparse.csr_array) -> sparse.csr_array:

@@ -17,6 +17,7 @@ from neuprecond.hierarchy import (
     galerkin,
     largest_eigenvalue,
     near_null_scaling,
+    node_numbers,
     scaled,
     unit_diagonal,
 )
@@ -162,9 +163,10 @@ def build_cycle(
         ones = np.ones(current.shape[0])
         plan = PLANS["rs"] if small else plan(current, ones if v is None else v)
         lap("pick")
+    nodes = None if B is None else node_numbers(B)
     depth = 0
     while current.shape[0] > COARSEST and depth < MAX_LEVELS:
-        level = coarsen(current, plan.base(depth), B=B, v=v)
+        level = coarsen(current, plan.base(depth), B=B, v=v, nodes=nodes)
         lap("coarsen")
         if level is None:
             break
@@ -178,7 +180,7 @@ def build_cycle(
         smoothed = CycleLevel(level.A, _smoother(level.A, d), P)
         stages.append(_Stage(smoothed, level.s, plan.visit(depth)))
         current = galerkin(level.A, P)
-        v = None
+        v, nodes = None, level.coarse_nodes
         B = level.coarse_near_null if level.coarse_near_null.shape[1] > 1 else None
         depth += 1
         lap("products")

@@ -88,6 +88,16 @@ def _space(family: str, weight: float = 1.0, **parameters: float | str) -> Ingre
     return Ingredient(family, (8, 14), (16, 30), (12, 32), 22, weight, parameters)
 
 
+def _one_level(
+    family: str,
+    sizes: tuple[int, int],
+    validation_size: int,
+    weight: float = 1.0,
+    **parameters: float | str,
+) -> Ingredient:
+    return Ingredient(family, sizes, sizes, sizes, validation_size, weight, parameters)
+
+
 DIFFUSION_2D = (
     _plane("poisson2d", 0.7),
     _plane("lognormal", 1.5),
@@ -136,11 +146,18 @@ RECIPES = {
         kind="spai",
         summary="implicit heat steps, shifted Laplacians, diagonally dominant matrices",
         mix=(
-            Ingredient("heat", (24, 48), (24, 48), (24, 48), 64, 2.0),
-            Ingredient("shifted", (600, 2500), (600, 2500), (600, 2500), 4000),
-            Ingredient("dominant", (600, 2500), (600, 2500), (600, 2500), 4000),
+            _one_level("heat", (24, 40), 64, 1.5),
+            _one_level("heat", (24, 40), 64, 0.5, kappa=10.0),
+            _one_level("shifted", (600, 1600), 4000),
+            _one_level("dominant", (600, 1600), 4000),
+            _one_level("capped", (300, 800), 2000),
         ),
-        steps=600,
+        steps=500,
+        rate=7e-3,
+        width=8,
+        rounds=2,
+        pool=160,
+        pcg_steps=12,
         labels=0,
         every=100,
         coarse_share=0.0,

@@ -28,7 +28,7 @@ FAR, SEVERAL, LEAST_SPREAD = 6.0, 3, 0.05
 # One level was trained on matrices up to a condition number of a thousand.
 LEAST_DOMINANCE = 1e-3
 # Rigid body modes and the like: only aggregates carry several near-null vectors.
-SEVERAL_NEAR_NULL = Plan(("sa",), (1, 2, 1))
+SEVERAL_NEAR_NULL = Plan(("sa",), (1,))
 
 
 def pick_plan(weights: Mapping[str, np.ndarray], statistics: np.ndarray) -> str:
