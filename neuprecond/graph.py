@@ -96,7 +96,7 @@ def interpolation_values(
     """
     top = torch.zeros(n, dtype=weights.dtype, device=weights.device)
     top = top.scatter_reduce(0, rows, weights.abs(), "amax")
-    size = (weights.abs() * top[rows]).sqrt()
+    size = torch.minimum((weights.abs() * top[rows]).sqrt(), 10.0 * weights.abs())
     change = INTERPOLATION_BOUND * size * torch.tanh(entry.double())
     zeros = torch.zeros(n, dtype=change.dtype, device=change.device)
     excess = zeros.index_add(0, rows, change) / zeros.index_add(0, rows, size).clamp(min=1e-300)

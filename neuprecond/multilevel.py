@@ -81,9 +81,9 @@ PLANS = {
 }
 
 # Bounds of what the network may change: a factor exp(±1) a row; half the geometric mean of a weight
-# and its row's largest. Across a jump of the coefficient by c, weights are of size 1/c and a change
-# by δ costs the energy c δ²: of size 1/sqrt(c) it costs what the smooth error has. With a change
-# that does not shrink, two-phase problems took half as many iterations again as the twin.
+# and its row's largest, less for weights below a hundredth of it. Across a jump of the coefficient
+# by c, weights are of size 1/c and a change by δ costs the energy c δ²: with a change that does not
+# shrink, two-phase problems took half as many iterations again as the twin.
 SMOOTHER_BOUND = 1.0
 INTERPOLATION_BOUND = 0.5
 MAX_LEVELS = 20

@@ -83,8 +83,8 @@ def smoother_values(indptr, indices, values, d, c0, c1):  # type: ignore[no-unty
 def changed_values(indptr, indices, values, coarse, change):  # type: ignore[no-untyped-def]
     """Values of P after a change relative to the row's weights, less what would change P coarse.
 
-    Weights are values times ``coarse``; a weight may change by ``change`` times the geometric mean
-    of its own size and the row's largest.
+    Weights are values times ``coarse``. A weight w in a row whose largest is t may change by
+    ``change`` times sqrt(w t), and where w is below t / 100 by ten w only.
     """
     result = np.empty_like(values)
     for i in range(len(indptr) - 1):
@@ -93,7 +93,8 @@ def changed_values(indptr, indices, values, coarse, change):  # type: ignore[no-
         for k in range(start, stop):
             top = max(top, abs(values[k] * coarse[indices[k]]))
         for k in range(start, stop):
-            room = np.sqrt(abs(values[k] * coarse[indices[k]]) * top)
+            weight = abs(values[k] * coarse[indices[k]])
+            room = min(np.sqrt(weight * top), 10.0 * weight)
             result[k] = room
             size += room
             total += change[k] * room
