@@ -1,0 +1,49 @@
+# The two commands of the README: `make demo` and `make test`.
+#
+# Both make the virtual environment .venv and use it again until pyproject.toml or constraints.txt
+# changes. Where torch's default build is too large, PIP_EXTRA_INDEX_URL may name an index with
+# a smaller one.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+NAME ?= diffusion2d
+
+.PHONY: demo test lint train results clean
+
+demo: $(VENV)/demo.stamp
+	$(BIN)/python examples/demo.py
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+# A packaged model anew: make train NAME=heat
+train: $(VENV)/dev.stamp
+	$(BIN)/python -m neuprecond.training $(NAME)
+
+# The tables of the README, measured anew.
+results: $(VENV)/dev.stamp
+	$(BIN)/python datasets/results/measure.py diffusion2d
+	$(BIN)/python datasets/results/measure.py heat
+	$(BIN)/python datasets/results/table.py
+
+clean:
+	rm -rf $(VENV) demo-output
+
+# Loading a packaged model needs no torch, so the demo does without.
+$(VENV)/demo.stamp: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) --editable '.[plots,problems]'
+	touch $@
+
+$(VENV)/dev.stamp: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) --editable '.[dev]'
+	touch $@
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)

@@ -1,0 +1,103 @@
+"""Put the measured figures into the README: ``python datasets/results/table.py``."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from measure import HERE, LEARNED, MEASURES, SUITES, TWIN, Row, Suite, mean_count, ratios
+from measure import read as read_rows
+from measure import verdict
+
+README = HERE.parents[1] / "README.md"
+START, END = "<!-- table: results -->", "<!-- end -->"
+TITLES = {
+    "diffusion2d": "CG iterations on 65 536 unknowns, `diffusion2d`",
+    "heat": "CG iterations on implicit heat steps, `heat` (its twin is FSAI)",
+}
+HEADINGS = {
+    "sa": "SA",
+    "sa08": "SA θ = .08",
+    "rs": "RS",
+    "rs-evolution": "RS evolution",
+    "root-node": "root-node",
+    "jacobi": "Jacobi",
+    "ic0": "IC(0)",
+    "fsai": "FSAI",
+    LEARNED: "**learned**",
+}
+
+
+def render(folder: Path = HERE) -> str:
+    """All measured suites as Markdown.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the CSV files of ``measure.py`` are.
+    """
+    parts = []
+    for name, suite in SUITES.items():
+        path = folder / f"{name}.csv"
+        if path.exists():
+            about, rows = read_rows(path)
+            parts.append(section(TITLES[name], suite, about, rows))
+    return "\n\n".join(parts) or "Not measured yet."
+
+
+def section(title: str, suite: Suite, about: Mapping[str, str], rows: Sequence[Row]) -> str:
+    """One suite: counts by case, ratios, and where the figures come from."""
+    names = (*suite.panel, TWIN, LEARNED)
+    sizes = {row.size for row in rows}
+    seeds = len({row.seed for row in rows})
+    lines = [
+        f"**{title}**, to a true relative residual of 1e-8; geometric means over {seeds} test "
+        f"seed{'s' if seeds > 1 else ''}.",
+        "",
+        _row("family", *(["n"] if len(sizes) > 1 else []), *(HEADINGS.get(n, n) for n in names)),
+        "|---" + ("|---:" if len(sizes) > 1 else "") + "|---:" * len(names) + "|",
+    ]
+    for case, size in dict.fromkeys((row.case, row.size) for row in rows):
+        here = [row for row in rows if (row.case, row.size) == (case, size)]
+        counts = [mean_count([row for row in here if row.M == name]) for name in names]
+        counts[-1] = f"**{counts[-1]}**"
+        lines.append(_row(case, *([f"{size}²"] if len(sizes) > 1 else []), *counts))
+    found = ratios(rows, suite)
+    lines += [
+        "",
+        "Geometric mean of learned ÷ rival over all instances, in brackets the worst of them. Work "
+        "is iterations × (1 + multiplications of one M @ r ÷ nnz(A)).",
+        "",
+        _row("learned ÷", *MEASURES),
+        "|---" + "|---:" * len(MEASURES) + "|",
+    ]
+    for rival in dict.fromkeys(ratio.rival for ratio in found):
+        cells = [f"{r.mean:.2f} ({r.worst:.2f})" for r in found if r.rival == rival]
+        lines.append(_row(rival, *cells))
+    lines += [
+        "",
+        f"{verdict(rows)} Measured {about['date']} by `{about['command']}`: {about['machine']}; "
+        f"{about['versions']}. Seconds are {about['seconds']}.",
+    ]
+    return "\n".join(lines)
+
+
+def _row(*cells: str) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def filled(text: str, table: str) -> str:
+    """Replace what stands between the README's two comments."""
+    before, start, rest = text.partition(START)
+    _, end, after = rest.partition(END)
+    if not (start and end):
+        raise ValueError(f"README.md must hold {START} and, behind it, {END}.")
+    return f"{before}{START}\n{table}\n{END}{after}"
+
+
+def main() -> None:
+    """Fill the README's table from the CSV files beside this script."""
+    README.write_text(filled(README.read_text(encoding="utf-8"), render()), encoding="utf-8")
+    print(f"wrote {README.name}")
+
+
+if __name__ == "__main__":
+    main()
