@@ -21,13 +21,14 @@ __all__ = [
 ]
 
 
-
 class LevelData(Data):
     """A level as a torch_geometric graph; entries of P0 are a second set of edges."""
 
     def __inc__(self, key: str, value: object, *args: object, **kwargs: object) -> object:
         """Tell batching that both entry indices count nodes."""
-        return self.num_nodes if key == "entry_index" else super().__inc__(key, value, *args, **kwargs)
+        return (
+            self.num_nodes if key == "entry_index" else super().__inc__(key, value, *args, **kwargs)
+        )
 
     def __cat_dim__(self, key: str, value: object, *args: object, **kwargs: object) -> object:
         """Tell batching that entries stand side by side."""
@@ -66,7 +67,7 @@ def from_features(features: LevelFeatures) -> LevelData:
 
 
 def smoother_scaling(smoother: Float[Tensor, " nodes"]) -> Float[Tensor, " nodes"]:
-    """The diagonal that the smoother scales A with, from the network's output; positive, float64."""
+    """The diagonal that the smoother scales A with, from the network's output; positive."""
     return torch.exp(SMOOTHER_BOUND * torch.tanh(smoother.double()))
 
 

@@ -378,7 +378,7 @@ def coarsen(
     v : ndarray of shape (n,), optional
         The near-null vector of A when there is one only; ones by default. No entry may be zero.
     nodes : ndarray of int, shape (n,), optional
-        With several near-null vectors, the node of each unknown: nodes are aggregated, not unknowns.
+        With several near-null vectors, the node of each unknown: then nodes are aggregated.
 
     Returns
     -------
@@ -388,7 +388,8 @@ def coarsen(
     References
     ----------
     J. W. Ruge and K. Stüben, Algebraic multigrid, in Multigrid Methods, SIAM 1987.
-    P. Vaněk, J. Mandel, M. Brezina, Algebraic multigrid by smoothed aggregation, Computing 56, 1996.
+    P. Vaněk, J. Mandel, M. Brezina, Algebraic multigrid by smoothed aggregation,
+    Computing 56, 1996.
     L. N. Olson, J. Schroder, R. S. Tuminaro, A new perspective on strength measures in algebraic
     multigrid, Numer. Linear Algebra Appl. 17, 2010.
 

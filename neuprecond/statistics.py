@@ -46,7 +46,7 @@ STATISTICS = _names()
 
 
 def matrix_statistics(A: sparse.csr_array, u: np.ndarray) -> np.ndarray:
-    """Numbers that tell a diffusion of high contrast from an anisotropic one, a mesh from a network.
+    """Numbers that tell high contrast from anisotropy, a mesh from a network.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def matrix_statistics(A: sparse.csr_array, u: np.ndarray) -> np.ndarray:
     """
     n = A.shape[0]
     degrees = np.diff(A.indptr)
-    # Rows enough to know quantiles by; those of a huge matrix would take longer than its coarsening.
+    # Rows enough to know quantiles by; all of a huge matrix would take longer than to coarsen.
     some = np.arange(n)
     if n > SAMPLED_ROWS:
         some = np.unique(np.random.default_rng(n).integers(n, size=SAMPLED_ROWS))
@@ -91,8 +91,8 @@ def matrix_statistics(A: sparse.csr_array, u: np.ndarray) -> np.ndarray:
     top[filled] = np.maximum.reduceat(size, starts)
     least[filled] = np.minimum.reduceat(size, starts)
     share = size / np.maximum(np.bincount(own, size, len(some)), 1e-300)[own]
-    entropy = np.bincount(own, -share * np.log(share + 1e-300), len(some))[filled]
-    entropy = entropy / np.log(np.maximum(counts[filled], 2))
+    disorder = np.bincount(own, -share * np.log(share + 1e-300), len(some))[filled]
+    entropy = disorder / np.log(np.maximum(counts[filled], 2))
     log_diagonal = 2.0 * np.log10(np.maximum(np.abs(u), 1e-150))
     X = test_vectors(A) / u[:, None]
     X /= max(float(np.abs(X).max()), 1e-300)
@@ -104,7 +104,7 @@ def matrix_statistics(A: sparse.csr_array, u: np.ndarray) -> np.ndarray:
     ratio = size / np.maximum(top[own], 1e-300)
     together = np.corrcoef(ratio, relative)[0, 1] if ratio.std() > 1e-12 < relative.std() else 0.0
     log_degree = np.log1p(counts)
-    statistics = np.concatenate(
+    numbers = np.concatenate(
         [
             np.quantile(size, _QUANTILES),
             np.quantile(ratio, _QUANTILES),
@@ -126,7 +126,7 @@ def matrix_statistics(A: sparse.csr_array, u: np.ndarray) -> np.ndarray:
             ],
         ]
     )
-    return np.nan_to_num(statistics, posinf=1e3, neginf=-1e3).clip(-1e3, 1e3).astype(np.float32)
+    return np.nan_to_num(numbers, posinf=1e3, neginf=-1e3).clip(-1e3, 1e3).astype(np.float32)
 
 
 def plan_statistics(A: sparse.csr_array, v: np.ndarray) -> np.ndarray:

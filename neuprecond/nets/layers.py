@@ -1,4 +1,4 @@
-"""The message-passing layer: no edge state is carried, so that a round is one pass over the edges."""
+"""The message-passing layer: no edge state is carried, so a round is one pass over the edges."""
 
 import torch
 from jaxtyping import Float, Int
@@ -11,7 +11,8 @@ __all__ = ["Round"]
 class Round(MessagePassing):
     """One round: messages from node and edge features, their mean and maximum, a residual update.
 
-    m_ij = relu(P h_i + Q h_j + R f_ij), h_i <- norm(h_i + U relu(V [h_i, mean_j m_ij, max_j m_ij])).
+    m_ij = relu(P h_i + Q h_j + R f_ij),
+    h_i <- norm(h_i + U relu(V [h_i, mean_j m_ij, max_j m_ij])).
 
     Parameters
     ----------
@@ -36,7 +37,7 @@ class Round(MessagePassing):
         edge_index: Int[Tensor, "2 edges"],
         edge_attr: Float[Tensor, "edges features"],
     ) -> Float[Tensor, "nodes width"]:
-        """Node states after one round; ``edge_index`` is (row, column), a row gathers its columns."""
+        """Node states after one round; ``edge_index`` is (row, column), rows gather columns."""
         m = self.propagate(
             edge_index,
             receive=self.receive(h),

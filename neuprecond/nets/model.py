@@ -50,9 +50,7 @@ class LevelNetwork(nn.Module):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
 
-    def forward(
-        self, data: Data
-    ) -> tuple[Float[Tensor, " nodes"], Float[Tensor, " entries"]]:
+    def forward(self, data: Data) -> tuple[Float[Tensor, " nodes"], Float[Tensor, " entries"]]:
         """Smoother output a node and interpolation output an entry of P0."""
         h = torch.relu(self.encode(data.x))
         for one_round in self.rounds:
@@ -81,14 +79,14 @@ class Pick(nn.Module):
 
     def __init__(self, *, statistics: int, choices: int, width: int = 32) -> None:
         super().__init__()
+        self.mean: Tensor
+        self.scale: Tensor
         self.register_buffer("mean", torch.zeros(statistics))
         self.register_buffer("scale", torch.ones(statistics))
         self.hidden = nn.Linear(statistics, width)
         self.out = nn.Linear(width, choices)
 
-    def forward(
-        self, x: Float[Tensor, "matrices statistics"]
-    ) -> Float[Tensor, "matrices choices"]:
-        """Scores; statistics far outside those of training are clipped to the edge of what it saw."""
+    def forward(self, x: Float[Tensor, "matrices statistics"]) -> Float[Tensor, "matrices choices"]:
+        """Scores; statistics far outside those of training are clipped to the edge of them."""
         seen = ((x - self.mean) / self.scale).clamp(-4.0, 4.0)
         return self.out(torch.relu(self.hidden(seen)))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 from scipy import linalg, sparse
@@ -20,10 +20,8 @@ COARSEST = 100
 # 0.05, 0.1, 0.2 and 0.3 on validation problems of all families.
 FRACTION = 0.2
 
-Number = TypeVar("Number")
 
-
-def chebyshev_coefficients(largest: Number) -> tuple[Number, Number]:
+def chebyshev_coefficients(largest: Any) -> tuple[Any, Any]:
     """c0 and c1 of the smoother S = c0 I - c1 A whose error 1 - λ S(λ) is a Chebyshev polynomial.
 
     Parameters
@@ -48,14 +46,12 @@ def chebyshev_coefficients(largest: Number) -> tuple[Number, Number]:
     (2.143, 0.893)
     """
     center = (1 + FRACTION) / (1 - FRACTION)
-    slope = 2.0 / ((1 - FRACTION) * largest)  # type: ignore[operator]
+    slope = 2.0 / ((1 - FRACTION) * largest)
     top = 2 * center**2 - 1
     return 4 * center / top * slope, 2 / top * slope * slope
 
 
-def chebyshev_smoother(
-    A: sparse.csr_array, d: np.ndarray, largest: float
-) -> sparse.csr_array:
+def chebyshev_smoother(A: sparse.csr_array, d: np.ndarray, largest: float) -> sparse.csr_array:
     """S = D^(1/2) (c0 I - c1 D^(1/2) A D^(1/2)) D^(1/2), on A's pattern.
 
     Parameters
@@ -158,7 +154,8 @@ class Cycle(ApproximateInverse):
     Notes
     -----
     M is symmetric positive definite if every smoother S is and I - S A contracts in A's norm,
-    whatever P is. Two visits keep that: 2 M - M A M is definite when M A has its spectrum in (0, 1].
+    whatever P is. Two visits keep that: 2 M - M A M is definite when M A has its spectrum
+    in (0, 1].
 
     References
     ----------
@@ -219,13 +216,17 @@ class Cycle(ApproximateInverse):
 
     def level(self, level: int) -> CycleLevel:
         """Views of the matrices of a level, 0 the finest."""
-        matrices = (self._matrix(4 * level + k) for k in range(3))
-        return CycleLevel(*matrices, eliminated=self._eliminated[level])
+        A, S, P = (self._matrix(4 * level + k) for k in range(3))
+        return CycleLevel(A, S, P, eliminated=self._eliminated[level])
 
     def _matrix(self, k: int) -> sparse.csr_array:
         p, q = self._pointers[k : k + 2]
         e, f = self._entries[k : k + 2]
-        parts = (self._values[e:f], self._indices[e:f].view(np.int32), self._indptr[p:q].view(np.int32))
+        parts = (
+            self._values[e:f],
+            self._indices[e:f].view(np.int32),
+            self._indptr[p:q].view(np.int32),
+        )
         return sparse.csr_array(parts, shape=self._shapes[k])
 
     @property

@@ -4,6 +4,8 @@ Matrices of all levels lie behind each other in flat arrays. A cycle is a list o
 which level), written once at setup; V- and W-cycles differ in that list only.
 """
 
+from typing import Any
+
 import numba
 import numpy as np
 
@@ -16,7 +18,7 @@ DOWN, BOTTOM, UP, AGAIN, SUM, REDUCE, RESTORE = 0, 1, 2, 3, 4, 5, 6
 A_, S_, P_, R_ = 0, 1, 2, 3
 
 # Rows are short: reordering their sums for vector registers costs more than it gives.
-OPTIONS = {"cache": True, "nogil": True, "fastmath": {"contract"}}
+OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "fastmath": {"contract"}}
 
 
 @numba.njit(**OPTIONS)

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -27,7 +28,7 @@ from neuprecond.errors import NeuprecondWarning
 from neuprecond.krylov import solve
 from neuprecond.problems import Problem, split
 from neuprecond.report.families import MAP_FAMILIES, MapFamily, Place
-from neuprecond.zoo import load
+from neuprecond.zoo import Model, load
 from neuprecond.zoo.files import packaged
 
 __all__ = [
@@ -447,6 +448,7 @@ def _made(
         ), name
     A, back = _varied(problem.A, variant, name)
     M = load(name, A, B=problem.B if near_null else None, learned=kind == "learned")
+    assert not isinstance(M, Model)
     made = f"{M.model} fall-back" if M.kind == "classical" else f"{M.model} {M.kind}"
     if M.kind != "classical" and not M.learned:
         made += " twin"
@@ -770,7 +772,11 @@ def _read(path: Path, kind: type) -> tuple[dict[str, str], list]:
     names = [column.name for column in fields(kind)]
     if not table or table[0] != names:
         raise ValueError(f"{path} must have the columns {', '.join(names)}.")
-    parse = {str: str, int: int, float: lambda cell: float(cell or "nan")}
+    parse: dict[type, Callable[[str], Any]] = {
+        str: str,
+        int: int,
+        float: lambda cell: float(cell or "nan"),
+    }
     kinds = [parse[column.type] for column in fields(kind)]  # type: ignore[index]
     rows = [
         kind(*(convert(cell) for convert, cell in zip(kinds, cells, strict=True)))

@@ -29,12 +29,12 @@ VERDICTS = ("works", "helps", "breaks")
 
 #: As the page shows them.
 RULES = {
-    "works": "learned needs at most half of Jacobi's iterations on the median over the instances, "
-    "fewer than its twin in the geometric mean, and converges on every instance",
-    "helps": "learned needs fewer iterations than Jacobi on the median and on no instance more than "
-    "no preconditioner at all",
-    "breaks": "anything else; also where load refused the matrix, or warned and gave a classical M, "
-    "so that nothing learned was at work",
+    "works": "learned needs at most half of Jacobi's iterations on the median over the "
+    "instances, fewer than its twin in the geometric mean, and converges on every instance",
+    "helps": "learned needs fewer iterations than Jacobi on the median, and on no instance more "
+    "than no preconditioner at all",
+    "breaks": "anything else; also where load refused the matrix, or warned and gave a classical "
+    "M, so that nothing learned was at work",
 }
 
 # Counts may change by this much where the coarsening breaks ties another way: renumbering changes
@@ -43,7 +43,7 @@ ALLOWED = {"cA": 1, "SAS": 1, "PAPᵀ": 2}
 
 
 def cost(run: Run) -> float:
-    """Iterations; a run that did not converge counts as the cap, or more if it took more.
+    """Count iterations; a run that did not converge counts as the cap, or as what it took.
 
     Zero iterations (a zero right-hand side) count as one, since ratios are taken.
     """

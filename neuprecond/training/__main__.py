@@ -26,8 +26,13 @@ def main(
 
     if name not in RECIPES:
         raise typer.BadParameter(f"unknown recipe {name!r}; known are {', '.join(RECIPES)}.")
-    changes = {"steps": steps, "pool": pool, "labels": labels}
-    recipe = replace(RECIPES[name], **{k: v for k, v in changes.items() if v is not None})
+    recipe = RECIPES[name]
+    recipe = replace(
+        recipe,
+        steps=recipe.steps if steps is None else steps,
+        pool=recipe.pool if pool is None else pool,
+        labels=recipe.labels if labels is None else labels,
+    )
     path = train(recipe, out, seed=seed, device=device, resume=resume)
     typer.echo(f"wrote {path} and {path.with_suffix('.toml')}")
 

@@ -72,7 +72,7 @@ def load_checkpoint(
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            tensors = {key: torch.from_numpy(np.array(file.get_tensor(key))) for key in file.keys()}  # noqa: SIM118
+            tensors = {key: torch.from_numpy(np.array(file.get_tensor(key))) for key in file.keys()}
         if metadata.get("recipe") != recipe:
             raise WeightsError(
                 f"checkpoint {path} belongs to another recipe. Start anew in another folder, or "

@@ -18,17 +18,17 @@ from scipy import sparse
 from scipy.sparse.linalg import LinearOperator
 
 from neuprecond.classical import precondition
-from neuprecond.errors import WeightsError
+from neuprecond.errors import NotDefiniteError, WeightsError
 from neuprecond.multilevel import PLANS, Plan, build_cycle
 from neuprecond.spai import build_factored
 from neuprecond.training import multilevel, spai
 from neuprecond.training.batches import draw_problem, ingredients
 from neuprecond.training.checkpoints import Progress as State
 from neuprecond.training.checkpoints import load_checkpoint, save_checkpoint
-from neuprecond.zoo.atomic import write_bytes, write_tensors
 from neuprecond.training.measure import fractional_count
 from neuprecond.training.pick import fit_pick, measure_plans
 from neuprecond.training.recipes import Recipe
+from neuprecond.zoo.atomic import write_bytes, write_tensors
 from neuprecond.zoo.card import Card, network_facts, write_card
 
 __all__ = ["train"]
@@ -42,7 +42,9 @@ WARM_UP = 0.15
 
 
 class Kind(Protocol):
-    """What the loop needs of a kind of model."""
+    """What the loop needs of a kind of model; ``module`` makes networks and losses."""
+
+    module: Any
 
     def sample(
         self, A: sparse.csr_array, b: np.ndarray, rng: np.random.Generator, *, descend: bool
@@ -50,13 +52,13 @@ class Kind(Protocol):
         """A training sample of A or of its first coarse matrix, or None where A gives none."""
 
     def operators(
-        self, A: sparse.csr_array, b: np.ndarray, net: torch.nn.Module
+        self, A: sparse.csr_array, b: np.ndarray, net: Any
     ) -> tuple[Callable[[], LinearOperator], LinearOperator]:
         """What builds the learned M of a validation problem, and its twin."""
 
 
 class _Multilevel:
-    module = multilevel
+    module: Any = multilevel
 
     def sample(
         self, A: sparse.csr_array, b: np.ndarray, rng: np.random.Generator, *, descend: bool
@@ -67,7 +69,7 @@ class _Multilevel:
         return multilevel.prepare(A, plan, rng, vectors=VECTORS, descend=descend)
 
     def operators(
-        self, A: sparse.csr_array, b: np.ndarray, net: torch.nn.Module
+        self, A: sparse.csr_array, b: np.ndarray, net: Any
     ) -> tuple[Callable[[], LinearOperator], LinearOperator]:
         _, costs = measure_plans(A, b)
         plan: Plan = list(PLANS.values())[int(costs.argmin())]
@@ -76,7 +78,7 @@ class _Multilevel:
 
 
 class _Spai:
-    module = spai
+    module: Any = spai
 
     def sample(
         self, A: sparse.csr_array, b: np.ndarray, rng: np.random.Generator, *, descend: bool
@@ -84,13 +86,13 @@ class _Spai:
         return spai.prepare(A, rng, vectors=VECTORS)
 
     def operators(
-        self, A: sparse.csr_array, b: np.ndarray, net: torch.nn.Module
+        self, A: sparse.csr_array, b: np.ndarray, net: Any
     ) -> tuple[Callable[[], LinearOperator], LinearOperator]:
         values = spai.evaluate(net)
         return (lambda: build_factored(A, values)), build_factored(A, None)
 
 
-KINDS = {"multilevel": _Multilevel(), "spai": _Spai()}
+KINDS: dict[str, Kind] = {"multilevel": _Multilevel(), "spai": _Spai()}
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ class _Check:
 
 
 def _rate(recipe: Recipe, step: int) -> float:
-    """One cycle: a cosine up to the rate, a cosine down to nothing; a function of the step alone."""
+    """One cycle: a cosine up to the rate, a cosine down to nothing; depends on the step alone."""
     rise = max(1.0, WARM_UP * recipe.steps)
     if step < rise:
         return recipe.rate * (0.04 + 0.96 * 0.5 * (1 - np.cos(np.pi * step / rise)))
@@ -140,9 +142,7 @@ def _checks(recipe: Recipe, seed: int, net: torch.nn.Module, console: Console) -
     checks = []
     with _bar(console) as bar:
         parts = [part for part in recipe.mix for _ in range(2)]
-        for number, part in bar.track(
-            list(enumerate(parts)), description="validation problems"
-        ):
+        for number, part in bar.track(list(enumerate(parts)), description="validation problems"):
             size = (part.validation_size, part.validation_size)
             problem = draw_problem(part, "validation", number, rng, size).problem
             A, b = problem.A, problem.b
@@ -262,7 +262,7 @@ def train(
 
 def _step(
     recipe: Recipe,
-    kind: Any,
+    kind: Kind,
     net: torch.nn.Module,
     optimiser: torch.optim.Adam,
     pool: list[Any],
@@ -277,11 +277,15 @@ def _step(
     total = 0.0
     for number in rng.integers(len(pool), size=recipe.batch):
         columns = rng.choice(VECTORS, COLUMNS, replace=False)
-        loss = kind.module.loss(net, pool[number], columns, steps=recipe.pcg_steps) / recipe.batch
+        try:
+            loss = kind.module.loss(net, pool[number], columns, steps=recipe.pcg_steps)
+        except (torch.linalg.LinAlgError, NotDefiniteError):
+            # A coarse matrix came out singular, on a network with hubs for example.
+            continue
         # A sample whose cycle broke down teaches nothing: leave it out of this step.
         if torch.isfinite(loss):
-            loss.backward()
-            total += float(loss.detach())
+            (loss / recipe.batch).backward()
+            total += float(loss.detach()) / recipe.batch
     torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
     optimiser.step()
     return total
@@ -297,9 +301,7 @@ def _labels(
     key = json.dumps([[asdict(part) for part in recipe.mix], recipe.labels, seed, list(PLANS)])
     statistics, costs = _read_labels(path, key)
     with _bar(console) as bar:
-        for number, part in bar.track(
-            list(enumerate(parts)), description="measuring plans"
-        ):
+        for number, part in bar.track(list(enumerate(parts)), description="measuring plans"):
             own = np.random.default_rng([seed, 5, number])
             if number < len(costs):
                 continue

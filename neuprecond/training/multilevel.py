@@ -17,13 +17,14 @@ from neuprecond.features import (
 from neuprecond.graph import LevelData, from_features, interpolation_values, smoother_scaling
 from neuprecond.hierarchy import Level, coarsen, largest_eigenpair
 from neuprecond.hierarchy import galerkin as galerkin_product
-from neuprecond.multilevel import Plan, Values, reduce_exactly
+from neuprecond.multilevel import LARGEST_BOTTOM, Plan, Values, reduce_exactly
 from neuprecond.nets import LevelNetwork
 from neuprecond.operators.cycle import COARSEST, chebyshev_coefficients
 from neuprecond.training.losses import Operator, pcg_loss
 from neuprecond.training.products import galerkin, matmul, row_indices
 
 __all__ = ["Sample", "differentiable_cycle", "evaluate", "loss", "network", "prepare"]
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -88,6 +89,8 @@ def prepare(
 
 def _dense_solve(A: sparse.csr_array, values: Tensor) -> Operator:
     n = A.shape[0]
+    if n > LARGEST_BOTTOM:
+        raise torch.linalg.LinAlgError(f"coarsening stalled at {n} unknowns")
     index = (torch.from_numpy(row_indices(A)), torch.from_numpy(A.indices.astype(np.int64)))
     dense = torch.zeros(n, n, dtype=values.dtype).index_put(index, values)
     # A whisper of the identity keeps a singular coarse matrix factorisable.
@@ -147,7 +150,9 @@ def differentiable_cycle(
     if next_level is None:
         solve = _dense_solve(Ac, Ac_values)
     else:
-        c_rows, c_cols = (torch.from_numpy(x.astype(np.int64)) for x in (row_indices(Ac), Ac.indices))
+        c_rows, c_cols = (
+            torch.from_numpy(x.astype(np.int64)) for x in (row_indices(Ac), Ac.indices)
+        )
         below = Ac_values * s[c_rows] * s[c_cols]
         inner = differentiable_cycle(
             net,

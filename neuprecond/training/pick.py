@@ -24,9 +24,7 @@ def plan_cost(iterations: float, density: float) -> float:
     return float(np.log(max(iterations, 1.0)) + DENSITY_SHARE * np.log1p(density))
 
 
-def measure_plans(
-    A: sparse.csr_array, b: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def measure_plans(A: sparse.csr_array, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Statistics of A and the cost of each plan, unlearned.
 
     Returns
@@ -38,7 +36,7 @@ def measure_plans(
     reduction = reduce_exactly(A)
     assert reduction.v is not None
     statistics = plan_statistics(reduction.A, reduction.v)
-    costs = []
+    costs: list[float] = []
     for plan in PLANS.values():
         M = build_cycle(A, None, plan=plan)
         # A plan that needs many times the others' iterations need not be run to its end.

@@ -82,9 +82,7 @@ class _Galerkin(torch.autograd.Function):
         return torch.from_numpy(Ac.data)
 
     @staticmethod
-    def backward(
-        ctx: Any, grad: Tensor
-    ) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
         A, P = ctx.A, ctx.P
         g = _with_values(ctx.coarse, grad)
         grad_A = grad_P = None
