@@ -1,0 +1,196 @@
+"""Training: the differentiable cycle is the cycle, gradients are right, runs resume to the bit."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from scipy import sparse
+
+from neuprecond import problems
+from neuprecond.errors import WeightsError
+from neuprecond.multilevel import PLANS, build_cycle, reduce_exactly
+from neuprecond.training import multilevel
+from neuprecond.training.batches import draw_problem, ingredients
+from neuprecond.training.loop import train
+from neuprecond.training.losses import pcg_loss
+from neuprecond.training.measure import fractional_count
+from neuprecond.training.pick import fit_pick, measure_plans
+from neuprecond.training.products import galerkin, matmul
+from neuprecond.training.recipes import RECIPES, Ingredient, Recipe
+from neuprecond.zoo.files import read_weights
+
+SILENT = Console(quiet=True)
+TINY = Recipe(
+    name="tiny",
+    kind="multilevel",
+    summary="for tests",
+    mix=(Ingredient("lognormal", (14, 18), (24, 30), (14, 18), 20),),
+    steps=6,
+    width=4,
+    rounds=1,
+    pool=6,
+    labels=6,
+    every=2,
+    pcg_steps=3,
+)
+
+
+def lively(width: int = 8, seed: int = 5) -> torch.nn.Module:
+    """A network whose heads do something."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        net = multilevel.network(width=width, rounds=2)
+        for last in (net.smoother_out, net.entry_out):
+            torch.nn.init.normal_(last.weight, std=0.5)
+    return net
+
+
+@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize("family", ["lognormal", "anisotropic", "delaunay"])
+def test_differentiable_cycle_is_the_cycle(plan: str, family: str) -> None:
+    rng = np.random.default_rng(77)
+    size = 900 if family == "delaunay" else 30
+    A = problems.draw(family, size, rng).A
+    # What is left of A after elimination is what training sees: compare on that.
+    reduced = reduce_exactly(A)
+    net = lively()
+    sample = multilevel.prepare(A, PLANS[plan], rng)
+    level = sample.level
+    values = torch.from_numpy(level.A.data)
+    with torch.no_grad():
+        M = multilevel.differentiable_cycle(net, level, sample.data, values, PLANS[plan])
+        R = rng.standard_normal((level.A.shape[0], 3))
+        ours = M(torch.from_numpy(R)).numpy()
+    B = reduced.v[:, None]
+    C = build_cycle(reduced.A, multilevel.evaluate(net), plan=PLANS[plan], B=B)
+    if C.level(0).eliminated:
+        pytest.fail("the reduced matrix was reduced again")
+    theirs = (C @ (R / level.s[:, None])) / level.s[:, None]
+    np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-7 * np.abs(theirs).max())
+
+
+def test_products_have_right_gradients() -> None:
+    rng = np.random.default_rng(3)
+    A = sparse.csr_array(sparse.random_array((7, 7), density=0.4, rng=rng))
+    A = sparse.csr_array(A + A.T + sparse.eye_array(7))
+    P = sparse.csr_array(sparse.random_array((7, 3), density=0.6, rng=rng))
+    for M in (A, P):
+        M.sort_indices()
+    X = torch.from_numpy(rng.standard_normal((7, 2))).requires_grad_()
+    a = torch.from_numpy(A.data.copy()).requires_grad_()
+    p = torch.from_numpy(P.data.copy()).requires_grad_()
+    assert torch.autograd.gradcheck(lambda v, x: matmul(A, v, x), (a, X))
+    assert torch.autograd.gradcheck(lambda v, x: matmul(P, v, x, transpose=True), (p, X))
+
+    def symmetric_coarse(scale: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        # The derivative in A is asked for along symmetric changes only.
+        return galerkin(A, scale * torch.from_numpy(A.data), P, w)[1]
+
+    scale = torch.tensor(1.3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(symmetric_coarse, (scale, p))
+
+
+def test_loss_is_better_for_a_better_inverse() -> None:
+    rng = np.random.default_rng(8)
+    A = problems.draw("poisson2d", 10, rng).A
+    inverse = torch.from_numpy(np.linalg.inv(A.toarray()))
+    x = torch.from_numpy(rng.standard_normal((100, 3)))
+    exact = pcg_loss(A, lambda r: inverse @ r, x, steps=1)
+    none = pcg_loss(A, lambda r: r, x, steps=1)
+    assert exact < -20.0 < none < 0.0
+
+
+def test_untrained_network_is_the_twin() -> None:
+    A = problems.draw("lognormal", 24, np.random.default_rng(4)).A
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = multilevel.network(width=4, rounds=1)
+    r = np.random.default_rng(0).standard_normal(A.shape[0])
+    for plan in PLANS.values():
+        learned = build_cycle(A, multilevel.evaluate(net), plan=plan)
+        twin = build_cycle(A, None, plan=plan)
+        np.testing.assert_allclose(learned @ r, twin @ r, rtol=1e-10)
+
+
+def test_run_resumes_to_the_same_weights(tmp_path) -> None:
+    whole = train(TINY, tmp_path / "whole", seed=9, device="cpu", console=SILENT)
+    # Stopped after four of six steps: the schedule must be that of the whole run.
+    import neuprecond.training.loop as loop
+
+    calls = 0
+    step = loop._step
+
+    def stopping(*args: object) -> float:
+        nonlocal calls
+        calls += 1
+        if calls > 4:
+            raise KeyboardInterrupt
+        return step(*args)
+
+    loop._step = stopping
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(TINY, tmp_path / "parts", seed=9, device="cpu", console=SILENT)
+    finally:
+        loop._step = step
+    parts = train(TINY, tmp_path / "parts", seed=9, device="cpu", resume=True, console=SILENT)
+    _, ours = read_weights(parts)
+    _, theirs = read_weights(whole)
+    assert all(np.array_equal(ours[key], theirs[key]) for key in theirs)
+
+
+def test_checkpoint_of_another_recipe_is_refused(tmp_path) -> None:
+    train(TINY, tmp_path, seed=9, device="cpu", console=SILENT)
+    with pytest.raises(WeightsError, match="another recipe"):
+        other = replace(TINY, steps=8)
+        train(other, tmp_path, seed=9, device="cpu", resume=True, console=SILENT)
+    (tmp_path / "tiny.checkpoint").write_bytes(b"not a checkpoint")
+    with pytest.raises(WeightsError, match="cannot be read"):
+        train(TINY, tmp_path, seed=9, device="cpu", resume=True, console=SILENT)
+
+
+def test_training_leaves_global_state_alone(tmp_path) -> None:
+    torch_state, numpy_state = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    threads = torch.get_num_threads()
+    train(replace(TINY, steps=1, labels=0, pool=2), tmp_path, device="cpu", console=SILENT)
+    assert torch.equal(torch_state, torch.random.get_rng_state())
+    assert np.array_equal(numpy_state, np.random.get_state()[1])  # noqa: NPY002
+    assert torch.get_num_threads() == threads
+
+
+def test_pick_learns_what_separates_problems() -> None:
+    rng = np.random.default_rng(12)
+    from neuprecond.statistics import STATISTICS
+
+    x = rng.standard_normal((200, len(STATISTICS))).astype(np.float32)
+    costs = np.full((200, len(PLANS)), 1.0)
+    best = np.where(x[:, 3] > 0, 1, 2)
+    costs[np.arange(200), best] = 0.0
+    _, figures = fit_pick(x, costs, seed=1, epochs=600)
+    assert figures["pick"] < 1.2 < figures["best_single_plan"]
+
+
+def test_pool_follows_the_weights_and_splits_do_not_meet() -> None:
+    rng = np.random.default_rng(2)
+    recipe = RECIPES["diffusion2d"]
+    parts = ingredients(recipe, 100, rng)
+    assert len(parts) == 100
+    assert {part.family for part in parts} == {part.family for part in recipe.mix}
+    part = recipe.mix[0]
+    drawn = {s: draw_problem(part, s, 0, rng, (8, 12)).seed for s in ("train", "validation")}
+    assert drawn["train"] != drawn["validation"]
+
+
+def test_plans_are_measured_alike() -> None:
+    A = problems.draw("anisotropic", 32, np.random.default_rng(6), parameters={"epsilon": 1e-3}).A
+    b = np.random.default_rng(1).standard_normal(A.shape[0])
+    _, costs = measure_plans(A, b)
+    assert costs.shape == (len(PLANS),)
+    assert np.isfinite(costs).all()
+    M = build_cycle(A, None, plan=PLANS["evo"])
+    count = fractional_count(A, b, M)
+    assert costs[list(PLANS).index("evo")] == pytest.approx(
+        np.log(count) + 0.5 * np.log1p(M.density)
+    )
