@@ -244,8 +244,9 @@ def _strength(A: sparse.csr_array, base: str) -> sparse.csr_array:
         theta = 0.08 if base == "sa" else 0.0
         return pyamg.strength.symmetric_strength_of_connection(A, theta=theta)
     with _own_random_state(), np.errstate(all="ignore"):
+        # It drops stored zeros in place, from index arrays that A shares with others.
         return pyamg.strength.evolution_strength_of_connection(
-            A, B=np.ones((A.shape[0], 1)), epsilon=4.0
+            A.copy(), B=np.ones((A.shape[0], 1)), epsilon=4.0
         )
 
 
@@ -323,7 +324,8 @@ def _aggregate(
     nc = aggregates.shape[1]
     k = B.shape[1]
     none = np.empty(0, dtype=np.int64)
-    if nc == 0:
+    # Where nothing is strong PyAMG gives one aggregate of nothing.
+    if nc == 0 or aggregates.nnz == 0:
         return sparse.csr_array((A.shape[0], 0)), none, np.empty((0, k)), none
     aggregates = sparse.csr_array(aggregates)
     owner = np.arange(nc)

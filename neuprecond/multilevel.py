@@ -167,6 +167,9 @@ def build_cycle(
     depth = 0
     while current.shape[0] > COARSEST and depth < MAX_LEVELS:
         level = coarsen(current, plan.base(depth), B=B, v=v, nodes=nodes)
+        if level is None and B is None:
+            # Couplings of many neighbours are all weak by an absolute measure.
+            level = coarsen(current, "rs", v=v)
         lap("coarsen")
         if level is None:
             break
