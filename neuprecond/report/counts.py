@@ -156,8 +156,13 @@ class Run:
 
     @property
     def fell_back(self) -> bool:
-        """A learned M was asked for and a classical one or the twin came."""
-        return self.kind == "learned" and self.made.endswith(("fall-back", "twin"))
+        """A model was asked for and a classical M came."""
+        return self.made.endswith("fall-back")
+
+    @property
+    def is_learned(self) -> bool:
+        """A learned M was asked for, and M is of a model's kind."""
+        return self.kind == "learned" and bool(self.made) and not self.fell_back
 
     @property
     def place(self) -> Place:

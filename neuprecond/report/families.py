@@ -384,7 +384,7 @@ _BREAKS = (
     ),
     MapFamily(
         name="crossing",
-        title="A0 − t λmin I through the singular point t = 1",
+        title="A0 − t λmin I, singular at t = 1",
         family="poisson2d",
         expected="breaks",
         why="Inversion has a pole at t = 1 and changes sign behind it: CG needs a definite A, and "

@@ -1,9 +1,7 @@
 """The pictures of the map; the only file that imports matplotlib."""
 
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,34 +11,16 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import LogLocator
 
 from neuprecond.classical import TUNED
 from neuprecond.report.counts import RTOL, Counts, Run
 from neuprecond.report.families import MAP_FAMILIES, Place
+from neuprecond.report.page import Picture
+from neuprecond.report.study import NETWORKS, StudyRow
 from neuprecond.report.verdict import Cell, cells, cost, slopes, totals, transfers
 
-__all__ = ["Picture", "pictures"]
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure as the page shows it.
-
-    Attributes
-    ----------
-    name : str
-        Of its files, NAME.png and NAME.svg.
-    title, alt : str
-        A heading, and what the figure shows for those who cannot see it.
-    light, dark : str
-        SVG for either background.
-    """
-
-    name: str
-    title: str
-    alt: str
-    light: str
-    dark: str
+__all__ = ["pictures", "study_pictures"]
 
 
 # Okabe and Ito's colours, told apart with any colour vision; learned is black or white.
@@ -123,7 +103,8 @@ def pictures(
     if counts.curves:
         alt = (
             "Small plots, one a family: the relative residual on a logarithmic axis against "
-            "iterations, for the same preconditioners on one instance."
+            "iterations, for the same preconditioners on one instance. Where the solver is GMRES "
+            "it is the preconditioned residual."
         )
         found.append(
             _drawn("convergence", "Convergence", alt, folder, lambda: _convergence(counts))
@@ -144,52 +125,75 @@ def pictures(
     return found
 
 
-@contextmanager
-def _theme(dark: bool) -> Iterator[None]:
-    ink = "#e8e8e8" if dark else "#1a1a1a"
-    settings: dict[Any, Any] = {
-        "figure.facecolor": "none",
-        "axes.facecolor": "none",
-        "savefig.facecolor": "none",
-        "text.color": ink,
-        "axes.edgecolor": ink,
-        "axes.labelcolor": ink,
-        "xtick.color": ink,
-        "ytick.color": ink,
-        "font.size": 9.0,
-        "axes.titlesize": 9.0,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "svg.fonttype": "none",
-        "svg.hashsalt": "neuprecond",
-        "legend.frameon": False,
-    }
-    with matplotlib.rc_context(settings):
-        yield
+def study_pictures(study: Sequence[StudyRow], folder: Path | None) -> list[Picture]:
+    """Draw "why can't" and "where can".
+
+    Parameters
+    ----------
+    study : sequence of StudyRow
+        All rows of the inversion study.
+    folder : Path or None
+        Where NAME.png and NAME.svg are written.
+    """
+    if not study:
+        return []
+    cant = (
+        "Log-log plots, general matrices on the left, positive definite ones in the middle: median "
+        "relative error of a network that outputs the inverse against the cap on the condition "
+        "number. The plain network fails as κ grows, dividing by hand and Newton steps move the "
+        "failure. Right: the Lipschitz constant that the inverse needs, 1/σmin², and what the "
+        "plain networks reach."
+    )
+    can = (
+        "Plots against the radius of a ball around one matrix, in units of its smallest singular "
+        "value: error on the left, median and 95th percentile, and the share of matrices with "
+        "‖I − MA‖ < 1 on the right. Beyond radius one the ball holds singular matrices."
+    )
+    return [
+        _drawn("why-cant", "Why networks cannot invert", cant, folder, lambda: _why_cant(study)),
+        _drawn("where-can", "Where networks can", can, folder, lambda: _where_can(study)),
+    ]
+
+
+# Text and axes; in the dark SVG every one of them is the other colour.
+INK, DARK_INK = "#1a1a1b", "#e8e8e7"
+_STYLE: dict[Any, Any] = {
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "font.size": 9.0,
+    "axes.titlesize": 9.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    # Text stays text: smaller, and a browser finds it.
+    "svg.fonttype": "none",
+    "svg.hashsalt": "neuprecond",
+    "legend.frameon": False,
+}
 
 
 def _drawn(
     name: str, title: str, alt: str, folder: Path | None, draw: Callable[[], Figure]
 ) -> Picture:
-    texts = []
-    for dark in (False, True):
-        with _theme(dark):
-            figure = draw()
-            text = io.StringIO()
-            figure.savefig(text, format="svg", metadata={"Date": None})
-            texts.append(text.getvalue())
-            if folder is not None and not dark:
-                (folder / f"{name}.svg").write_text(texts[0], encoding="utf-8")
-                figure.savefig(folder / f"{name}.png", dpi=130, facecolor="white")
-    return Picture(name, title, alt, *texts)
-
-
-def _ink() -> str:
-    return str(matplotlib.rcParams["text.color"])
+    with matplotlib.rc_context(_STYLE):
+        figure = draw()
+        text = io.StringIO()
+        figure.savefig(text, format="svg", metadata={"Date": None})
+        if folder is not None:
+            (folder / f"{name}.svg").write_text(text.getvalue(), encoding="utf-8")
+            # The layout is settled; settling it again would take as long as all the rest.
+            figure.set_layout_engine("none")
+            figure.savefig(folder / f"{name}.png", dpi=110, facecolor="white")
+    return Picture(name, title, alt, text.getvalue(), text.getvalue().replace(INK, DARK_INK))
 
 
 def _colour(series: str) -> str:
-    return _ink() if series == "learned" else COLOURS[series]
+    return INK if series == "learned" else COLOURS[series]
 
 
 def _number(value: float) -> str:
@@ -242,7 +246,7 @@ def _map(judged: Sequence[Cell]) -> Figure:
         axis.set_xlabel("unknowns" if by_size else f"parameter, at {_number(reference)} unknowns")
         first_break = [i for i, (n, _) in enumerate(lines) if MAP_FAMILIES[n].expected == "breaks"]
         if first_break and first_break[0] > 0:
-            axis.axhline(first_break[0] - 0.5, color=_ink(), linewidth=1.2)
+            axis.axhline(first_break[0] - 0.5, color=INK, linewidth=1.2)
     axes[0].set_title("learned ÷ best classical, iterations", loc="left")
     axes[2].set_title("learned ÷ twin, iterations", loc="left")
     plain = {model for _, model in lines} <= {"auto", "heat"}
@@ -299,6 +303,8 @@ def _square(
 
 def _series(run: Run, model: str) -> str | None:
     """Which curve of the small plots a row belongs to."""
+    if run.fell_back:
+        return None
     if run.kind != "classical":
         return run.kind if run.preconditioner == model else None
     if run.preconditioner.removesuffix("+B") in TUNED:
@@ -360,7 +366,7 @@ def _growth(runs: Sequence[Run], against: str) -> Figure:
                     if run.line == name and run.bound > 1 and run.preconditioner == model
                 }
             )
-            axis.plot(*zip(*bounds, strict=True), ":", color=_ink(), label="light cone")
+            axis.plot(*zip(*bounds, strict=True), ":", color=INK, label="light cone")
         axis.set(xscale="log", yscale="log", title=line.title)
         shown = [
             f"{LABELS[kind]} {against}^{fitted[key].exponent:.2f}"
@@ -373,8 +379,13 @@ def _growth(runs: Sequence[Run], against: str) -> Figure:
         ]
         axis.set_xlabel("\n".join([against, ", ".join(shown)]), fontsize=7)
         axis.minorticks_off()
+        if against == "n":
+            ticks = sorted({run.n for run in runs if run.line == name})[:: max(1, len(sizes) // 4)]
+            axis.set_xticks(ticks, [_number(n) for n in ticks])
+        axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.yaxis.set_major_formatter("{x:g}")
         axis.grid(alpha=0.2)
-    for axis in axes[:: len(axes) and 4]:
+    for axis in axes[::4]:
         axis.set_ylabel("iterations")
     _legend(figure, axes)
     return figure
@@ -412,6 +423,10 @@ def _convergence(counts: Counts) -> Figure:
     figure, axes = _grid(len(names), height=2.1)
     for axis, name in zip(axes, names, strict=False):
         model = MAP_FAMILIES[name].models[0]
+        fell_back = any(
+            run.fell_back and run.line == name and run.preconditioner == model
+            for run in counts.runs
+        )
         best: dict[str, tuple[tuple[int, ...], tuple[float, ...]]] = {}
         for curve in counts.curves:
             if curve.line != name:
@@ -419,7 +434,7 @@ def _convergence(counts: Counts) -> Figure:
             series = curve.kind if curve.preconditioner == model else curve.preconditioner
             if curve.kind == "classical" and curve.preconditioner.removesuffix("+B") in TUNED:
                 series = "multigrid"
-            if series not in COLOURS:
+            if series not in COLOURS or (fell_back and curve.kind != "classical"):
                 continue
             mine = (curve.iterations, curve.residuals)
             if series not in best or _sooner(mine, best[series]):
@@ -434,7 +449,7 @@ def _convergence(counts: Counts) -> Figure:
                 linewidth=1.8 if series in ("learned", "twin") else 1.0,
                 label=LABELS[series],
             )
-        axis.axhline(RTOL, color=_ink(), linewidth=0.6, alpha=0.5)
+        axis.axhline(RTOL, color=INK, linewidth=0.6, alpha=0.5)
         axis.set(xscale="log", title=MAP_FAMILIES[name].title, ylim=(1e-10, 1e2))
         axis.set_xlabel("iterations + 1", fontsize=7)
         axis.minorticks_off()
@@ -467,7 +482,7 @@ def _transfer(moved: Sequence) -> Figure:
         if t.trained:
             axis.add_patch(
                 Rectangle(
-                    (column - 0.48, row - 0.46), 0.96, 0.92, fill=False, color=_ink(), linewidth=2
+                    (column - 0.48, row - 0.46), 0.96, 0.92, fill=False, color=INK, linewidth=2
                 )
             )
     axis.set_xlim(-0.55, len(names) - 0.45)
@@ -518,3 +533,70 @@ def _totals(runs: Sequence[Run]) -> Figure:
     right.set_xlabel("share of instances; right of the bars: right-hand sides until it pays")
     left.set_xlabel("share of instances; right of the bars: mean ratio of iterations")
     return figure
+
+
+# Networks of the study, again by Okabe and Ito.
+_STUDY = dict(zip(NETWORKS, ("#D55E00", "#E69F00", "#0072B2", "#999999"), strict=True))
+_DASHES = {3: "-", 8: "--", 16: ":"}
+
+
+def _why_cant(study: Sequence[StudyRow]) -> Figure:
+    capped = [row for row in study if row.experiment == "κ cap"]
+    figure = Figure(figsize=(12, 4.2), layout="constrained")
+    axes = figure.subplots(1, 3)
+    for axis, matrices in zip(axes, ("general", "SPD"), strict=False):
+        for name, n, own in _study_series(row for row in capped if row.matrices == matrices):
+            x, y = [r.difficulty for r in own], [max(r.error, 1e-7) for r in own]
+            label = f"{name}, {n} × {n}" if matrices == "general" else None
+            axis.loglog(x, y, _DASHES[n], marker="o", ms=3, color=_STUDY[name], label=label)
+        axis.set(title=f"{matrices} matrices", xlabel="cap on κ", ylim=(5e-8, 3))
+    axes[0].set_ylabel("median relative error")
+    caps = sorted({row.difficulty for row in capped})
+    axes[2].loglog(caps, [cap**2 for cap in caps], color=INK, label="needed: 1/σmin²")
+    for _, n, own in _study_series(r for r in capped if r.network == "plain"):
+        for matrices, mark in (("general", "o"), ("SPD", "s")):
+            kind = [row for row in own if row.matrices == matrices]
+            axes[2].loglog(
+                [r.difficulty for r in kind],
+                [r.measured for r in kind],
+                _DASHES[n],
+                marker=mark,
+                ms=3,
+                color=_STUDY["plain"],
+                label=f"plain, {matrices}, {n} × {n}",
+            )
+    axes[2].set(title="Lipschitz constant", xlabel="cap on κ")
+    for axis in axes:
+        axis.grid(alpha=0.2)
+    axes[2].legend(fontsize=7)
+    figure.legend(loc="outside lower left", ncols=4, fontsize=7, handles=axes[0].lines)
+    return figure
+
+
+def _where_can(study: Sequence[StudyRow]) -> Figure:
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for name, n, own in _study_series(row for row in study if row.experiment == "ball"):
+        x = [r.difficulty for r in own]
+        style: dict[str, Any] = {"color": _STUDY[name], "ms": 3}
+        median = [max(r.error, 1e-7) for r in own]
+        left.loglog(x, median, _DASHES[n], marker="o", label=f"{name}, {n} × {n}", **style)
+        worst = [max(r.worst, 1e-7) for r in own]
+        left.loglog(x, worst, _DASHES[n], marker="^", alpha=0.45, **style)
+        right.semilogx(x, [100 * r.share for r in own], _DASHES[n], marker="o", **style)
+    for axis in (left, right):
+        axis.axvline(1.0, color=INK, linewidth=0.8)
+        axis.set_xlabel("‖E‖ / σmin(A0)")
+        axis.grid(alpha=0.2)
+    left.set(ylabel="relative error: median ●, 95 % ▲", title="a ball around one matrix")
+    right.set(ylabel="matrices with ‖I − MA‖ < 1, %", ylim=(0, 103))
+    figure.legend(loc="outside lower left", ncols=4, fontsize=7)
+    return figure
+
+
+def _study_series(rows: Iterable[StudyRow]) -> Iterator[tuple[str, int, list[StudyRow]]]:
+    groups: dict[tuple[str, int], list[StudyRow]] = {}
+    for row in rows:
+        groups.setdefault((row.network, row.n), []).append(row)
+    for (name, n), own in groups.items():
+        yield name, n, own

@@ -1,6 +1,6 @@
 """What the rows say: verdicts by fixed rules, ratios, slopes, totals. Nothing is judged by hand."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,8 +69,8 @@ class Cell:
     best_name : str
         The classical M that was best most often.
     over_best, over_twin : float
-        Geometric means of learned ÷ the best classical M of each instance, and ÷ twin; NaN where
-        there is none that converged.
+        Geometric means of learned ÷ the best classical M of each instance that converged with the
+        same solver, and ÷ twin; NaN where there is none, and where nothing learned was at work.
     work_over_best : float
         The same in work, iterations × (1 + density), against the cheapest.
     verdict, reason : str
@@ -149,16 +149,16 @@ def _cell(
 
     bests, ratios, work, twins = [], [], [], []
     for of, mine in zip(instances, learned, strict=True):
-        rivals = [run for run in of.values() if run.kind == "classical" and run.converged]
+        rivals = _rivals(of.values(), MAP_FAMILIES[line].method)
         if rivals:
             best = min(rivals, key=cost)
             bests.append(best)
+        if rivals and mine.is_learned:
             ratios.append(cost(mine) / cost(best))
             cheapest = min(cost(run) * (1.0 + run.density) for run in rivals)
-            density = 0.0 if np.isnan(mine.density) else mine.density
-            work.append(cost(mine) * (1.0 + density) / cheapest)
+            work.append(cost(mine) * (1.0 + mine.density) / cheapest)
         twin = of.get((model, "twin"))
-        if twin is not None and (twin.converged or mine.converged):
+        if twin is not None and mine.is_learned and (twin.converged or mine.converged):
             twins.append(cost(mine) / cost(twin))
     names = [run.preconditioner for run in bests]
     verdict, reason = _verdict(model, instances, learned, _mean(twins))
@@ -184,6 +184,11 @@ def _cell(
     )
 
 
+def _rivals(runs: Iterable[Run], solver: str) -> list[Run]:
+    """Pick the classical runs that converged with a solver: steps of two solvers differ."""
+    return [r for r in runs if r.kind == "classical" and r.converged and r.solver == solver]
+
+
 def _verdict(
     model: str,
     instances: Sequence[Mapping[tuple[str, str], Run]],
@@ -191,7 +196,7 @@ def _verdict(
     over_twin: float,
 ) -> tuple[str, str]:
     for run in learned:
-        if run.made.endswith("fall-back"):
+        if run.made and not run.is_learned:
             return "breaks", f"no learned M: load gave {run.made.removesuffix(' fall-back')}"
         if not run.made:
             return "breaks", f"no learned M: {run.status.removeprefix('no setup: ')}"
@@ -290,7 +295,7 @@ def slopes(runs: Sequence[Run]) -> list[Slope]:
     series: dict[tuple[str, str, str, str], list[tuple[float, float]]] = {}
     sizes = tuple({run.unknowns for run in runs})
     for run in runs:
-        if run.variant or not run.converged:
+        if run.variant or not run.converged or run.fell_back:
             continue
         line = MAP_FAMILIES[run.line]
         key = run.line, run.preconditioner, run.kind
@@ -345,6 +350,8 @@ class Total:
 def totals(runs: Sequence[Run], *, expected: str | None = None) -> list[Total]:
     """Count how often learned wins, with the first model of each line.
 
+    Instances on which nothing learned was at work are left out: the failures are listed apart.
+
     Parameters
     ----------
     runs : sequence of Run
@@ -361,13 +368,13 @@ def totals(runs: Sequence[Run], *, expected: str | None = None) -> list[Total]:
     for (name, _, _), of in by_instance.items():
         model = MAP_FAMILIES[name].models[0]
         mine = of.get((model, "learned"))
-        if mine is None:
+        if mine is None or not mine.is_learned:
             continue
         rivals = [run for run in of.values() if run.kind == "classical"]
         for run in rivals:
             if not run.status.startswith("not tried"):
                 pairs.setdefault(run.preconditioner, []).append((mine, run))
-        done = [run for run in rivals if run.converged]
+        done = _rivals(rivals, MAP_FAMILIES[name].method)
         if done:
             pairs.setdefault("best classical", []).append((mine, min(done, key=cost)))
         if (model, "twin") in of:
