@@ -143,8 +143,8 @@ def test_run_resumes_to_the_same_weights(tmp_path) -> None:
 
 def test_checkpoint_of_another_recipe_is_refused(tmp_path) -> None:
     train(TINY, tmp_path, seed=9, device="cpu", console=SILENT)
+    other = replace(TINY, steps=8)
     with pytest.raises(WeightsError, match="another recipe"):
-        other = replace(TINY, steps=8)
         train(other, tmp_path, seed=9, device="cpu", resume=True, console=SILENT)
     (tmp_path / "tiny.checkpoint").write_bytes(b"not a checkpoint")
     with pytest.raises(WeightsError, match="cannot be read"):

@@ -19,6 +19,7 @@ from scipy.sparse.linalg import LinearOperator
 
 from neuprecond.classical import precondition
 from neuprecond.errors import NotDefiniteError, WeightsError
+from neuprecond.inference import level_network
 from neuprecond.multilevel import PLANS, Plan, build_cycle
 from neuprecond.spai import build_factored
 from neuprecond.training import multilevel, spai
@@ -221,7 +222,7 @@ def train(
         best, state = load_checkpoint(checkpoint, net, optimiser, recipe=fingerprint)
         console.print(f"going on from step {state.step} of {recipe.steps}")
     clock = time.perf_counter() - state.seconds
-    pool = _pool(recipe, seed, console)
+    pool = _pool(recipe, seed, console) if state.step < recipe.steps else []
     checks = _checks(recipe, seed, net, console)
 
     def save_state() -> None:
@@ -253,7 +254,8 @@ def train(
     tensors = {f"values.{key}": value.cpu().numpy() for key, value in net.state_dict().items()}
     figures: dict[str, float] = {}
     if recipe.labels:
-        statistics, costs = _labels(recipe, seed, folder, console)
+        weights = {key: value.cpu().numpy() for key, value in net.state_dict().items()}
+        statistics, costs = _labels(recipe, seed, weights, folder, console)
         pick, figures = fit_pick(statistics, costs, seed=seed)
         tensors |= {f"pick.{key}": value for key, value in pick.items()}
     state.seconds = time.perf_counter() - clock
@@ -292,13 +294,16 @@ def _step(
 
 
 def _labels(
-    recipe: Recipe, seed: int, folder: Path, console: Console
+    recipe: Recipe, seed: int, weights: dict[str, np.ndarray], folder: Path, console: Console
 ) -> tuple[np.ndarray, np.ndarray]:
     """Statistics and plan costs of the labelled problems; kept on disk while they are measured."""
     path = folder / f"{recipe.name}.labels"
     rng = np.random.default_rng([seed, 4])
     parts = ingredients(recipe, recipe.labels, rng)
-    key = json.dumps([[asdict(part) for part in recipe.mix], recipe.labels, seed, list(PLANS)])
+    # Plans are measured as they will be used, with the values just learned.
+    values = level_network(weights)
+    digest = hashlib.sha256(b"".join(weights[name].tobytes() for name in sorted(weights)))
+    key = json.dumps([recipe.labels, seed, list(PLANS), digest.hexdigest()])
     statistics, costs = _read_labels(path, key)
     with _bar(console) as bar:
         for number, part in bar.track(list(enumerate(parts)), description="measuring plans"):
@@ -307,7 +312,7 @@ def _labels(
                 continue
             # Behind the pool's problems, so that none is seen twice.
             drawn = draw_problem(part, "train", recipe.pool + number, own, part.label_sizes)
-            x, cost = measure_plans(drawn.problem.A, drawn.problem.b)
+            x, cost = measure_plans(drawn.problem.A, drawn.problem.b, values)
             statistics.append(x)
             costs.append(cost)
             if number % 20 == 19 or number == len(parts) - 1:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from neuprecond.multilevel import PLANS, build_cycle, reduce_exactly
+from neuprecond.multilevel import PLANS, Values, build_cycle, reduce_exactly
 from neuprecond.nets import Pick
 from neuprecond.statistics import STATISTICS, plan_statistics
 from neuprecond.training.measure import fractional_count
@@ -24,8 +24,10 @@ def plan_cost(iterations: float, density: float) -> float:
     return float(np.log(max(iterations, 1.0)) + DENSITY_SHARE * np.log1p(density))
 
 
-def measure_plans(A: sparse.csr_array, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Statistics of A and the cost of each plan, unlearned.
+def measure_plans(
+    A: sparse.csr_array, b: np.ndarray, values: Values | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Statistics of A and the cost of each plan, learned where ``values`` are given.
 
     Returns
     -------
@@ -38,7 +40,7 @@ def measure_plans(A: sparse.csr_array, b: np.ndarray) -> tuple[np.ndarray, np.nd
     statistics = plan_statistics(reduction.A, reduction.v)
     costs: list[float] = []
     for plan in PLANS.values():
-        M = build_cycle(A, None, plan=plan)
+        M = build_cycle(A, values, plan=plan)
         # A plan that needs many times the others' iterations need not be run to its end.
         cap = 300 if not costs else int(np.exp(min(costs) + WORST)) + 10
         costs.append(plan_cost(fractional_count(A, b, M, cap=min(cap, 300)), M.density))
