@@ -10,6 +10,9 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 NAME ?= diffusion2d
 
+# Vectors are too short here for threads of BLAS, which would only wait for each other.
+demo test results: export OMP_NUM_THREADS ?= 1
+
 .PHONY: demo test lint train results clean
 
 demo: $(VENV)/demo.stamp

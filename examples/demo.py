@@ -5,6 +5,7 @@ demo-output/demo.csv and demo-output/convergence.png.
 """
 
 import csv
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +22,8 @@ import neuprecond
 from neuprecond import problems
 from neuprecond.classical import precondition
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402 - after the choice of a backend without a window
+matplotlib.use("Agg")  # draws into files, wants no window
+import matplotlib.pyplot as plt
 
 MATRICES = Path(__file__).parents[1] / "datasets" / "matrices"
 OUTPUT = Path("demo-output")
@@ -57,6 +58,7 @@ class Run:
     residual: float
     status: str
     history: np.ndarray
+    notes: tuple[str, ...] = ()
 
     @property
     def converged(self) -> bool:
@@ -159,7 +161,9 @@ def run(
     """Make M and solve by CG; what fails is a row that says so."""
     start = perf_counter()
     try:
-        M = make(A)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", neuprecond.NeuprecondWarning)
+            M = make(A)
     except (ValueError, RuntimeError) as error:
         sentence = f"no setup: {str(error).splitlines()[0]}"
         seconds = perf_counter() - start
@@ -178,6 +182,7 @@ def run(
         record.residual,
         record.status,
         record.history,
+        tuple(str(warning.message) for warning in caught),
     )
 
 
@@ -201,32 +206,40 @@ def show(title: str, n: int, nnz: int, runs: list[Run], console: Console) -> Non
             style="bold" if one.M == LEARNED else style,
         )
     console.print(table)
-    console.print(verdict(runs) + "\n")
+    for note in dict.fromkeys(note for one in runs for note in one.notes):
+        console.print(f"Note: {note}", highlight=False)
+    console.print(verdict(runs) + "\n", highlight=False)
 
 
 def verdict(runs: list[Run]) -> str:
-    """Say plainly where learned wins and where it loses against the best classical M and its twin."""
+    """Say plainly where learned wins and where it loses against the best classical M."""
     learned = next(run for run in runs if run.M == LEARNED)
     if not learned.converged:
         return f"Learned loses: {learned.status}."
     twin = next(run for run in runs if run.M == TWIN)
     rivals = [run for run in runs if run.M not in (LEARNED, TWIN) and run.converged]
-    parts = []
+    lines = []
     measures: dict[str, tuple[Callable[[Run], float], str]] = {
         "iterations": (lambda run: float(run.iterations or 0), ".0f"),
-        "work": (lambda run: (run.iterations or 0) * (1 + run.density), ".0f"),
-        "seconds of setup and solve": (lambda run: run.seconds, ".3f"),
+        "work, iterations × (1 + density)": (
+            lambda run: (run.iterations or 0) * (1 + run.density),
+            ".0f",
+        ),
+        "seconds, setup + solve": (lambda run: run.seconds, ".3f"),
     }
     for what, (cost, form) in measures.items():
         best = min(rivals, key=cost, default=None)
         if best is None:
             continue
         mine, theirs = f"{cost(learned):{form}}", f"{cost(best):{form}}"
-        outcome = "beats" if cost(learned) < cost(best) else "loses to"
-        outcome = "equals" if mine == theirs else outcome
-        parts.append(f"{outcome} the best classical in {what} ({mine} : {theirs}, {best.M})")
-    needs = f"{twin.iterations} iterations" if twin.converged else f"more: {twin.status}"
-    return f"Learned {'; '.join(parts)}. Its twin needs {needs}."
+        outcome = "wins" if cost(learned) < cost(best) else "LOSES"
+        outcome = "draws" if mine == theirs else outcome
+        lines.append(
+            f"  {what:33} learned {mine:>7}, best classical {theirs:>7} ({best.M}): "
+            f"learned {outcome}"
+        )
+    needs = str(twin.iterations) if twin.converged else twin.status
+    return "\n".join([*lines, f"  {'iterations of its unlearned twin':33} twin    {needs:>7}"])
 
 
 def write_csv(runs: list[Run], path: Path) -> None:

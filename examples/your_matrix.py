@@ -37,9 +37,11 @@ def main(
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
+        # The first load of a process also reads its compiled code: its seconds tell nothing.
+        neuprecond.load("auto", A)
         M = neuprecond.load("auto", A)
-    for warning in caught:
-        print(f"note: {warning.message}")
+    for sentence in dict.fromkeys(str(warning.message) for warning in caught):
+        print(f"note: {sentence}")
     print(M)
     # Where no model covers A, M is classical and need not be symmetric: then GMRES, not CG.
     method = "gmres" if M.kind == "classical" else "cg"

@@ -4,9 +4,13 @@ Writes one row an instance and M to a CSV whose head tells versions, machine and
 where it stopped when it is run again. ``table.py`` beside it puts the figures into the README.
 """
 
+import os
+
+# Vectors are too short here for threads of BLAS, which would only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import csv
 import hashlib
-import os
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields

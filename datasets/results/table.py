@@ -3,9 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from measure import HERE, LEARNED, MEASURES, SUITES, TWIN, Row, Suite, mean_count, ratios
+from measure import HERE, LEARNED, MEASURES, SUITES, TWIN, Row, Suite, mean_count, ratios, verdict
 from measure import read as read_rows
-from measure import verdict
 
 README = HERE.parents[1] / "README.md"
 START, END = "<!-- table: results -->", "<!-- end -->"
