@@ -124,7 +124,9 @@ def none_of(wrong: list[Import]) -> None:
 
 
 def test_torch_stays_in_its_half():
-    none_of([i for i in EVERY if i.top in TORCH and i.own not in TORCH_HALF])
+    # The inversion study trains small networks of its own, if asked to.
+    study = [i for i in EVERY if i.importer == "report.study" and i.lazy]
+    none_of([i for i in EVERY if i.top in TORCH and i.own not in TORCH_HALF and i not in study])
 
 
 def test_the_torch_half_is_asked_for_only_where_a_device_may_be_named():

@@ -49,6 +49,15 @@ class Picture:
 
 Value = str | float | int
 
+STUDY = (
+    "Small dense matrices and small dense networks, apart from the solvers. It tests the thesis "
+    "that networks cannot invert matrices in general but can on restricted sets; it does not "
+    "reproduce anyone's experiments. A plain network outputs A⁻¹; the others have the pole put in "
+    "by hand: the sizes of rows or the diagonal divided out, and Newton–Schulz steps behind a "
+    "bounded output. Two proven lines stand beside the measurements: ‖I − MA‖ ≥ 1 − σmin‖M‖, and "
+    "1/σmin², the Lipschitz constant of inversion."
+)
+
 
 def page(
     counts: Counts,
@@ -126,12 +135,7 @@ def page(
             _section(
                 "study",
                 "The inversion study",
-                "<p>Small dense matrices and small dense networks, apart from the solvers. It "
-                "tests the thesis that networks cannot invert matrices in general but can on "
-                "restricted sets; it does not reproduce anyone's experiments. A plain network outputs A⁻¹; "
-                "the other has the pole put in by hand: the diagonal divided out and Newton–Schulz "
-                "steps behind a bounded output. Two proven lines stand beside the measurements: "
-                "‖I − MA‖ ≥ 1 − σmin‖M‖, and 1/σmin², the Lipschitz constant of inversion.</p>",
+                f"<p>{html.escape(STUDY)}</p>",
                 _figure(drawn, "why-cant"),
                 _figure(drawn, "where-can"),
                 _study_table(study),

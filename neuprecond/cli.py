@@ -1,0 +1,345 @@
+"""The command line: each command calls one public function and shows what it gave.
+
+Exit codes: 0 done; 1 it ran and did not converge; 2 it could not be run as asked for; 130 Ctrl-C.
+Results go to stdout, all else to stderr; nothing moves or is coloured when piped.
+"""
+
+import json
+import math
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+import neuprecond
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="neuprecond",
+    help="Learned sparse preconditioners for SciPy's CG and GMRES, and the map of where they work.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+DONE, NOT_CONVERGED, NOT_RUN, INTERRUPTED = 0, 1, 2, 130
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"neuprecond {neuprecond.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Learned sparse preconditioners for SciPy's CG and GMRES, and the map of where they work."""
+
+
+@app.command()
+def solve(
+    matrix: Annotated[Path, typer.Argument(help="A: .mtx, .npz, .rb and the like.")],
+    rhs: Annotated[Path | None, typer.Option(help="b: .npy or .mtx; all ones by default.")] = None,
+    model: Annotated[
+        str,
+        typer.Option(help="auto, a packaged model, a weights file, or a classical name as jacobi."),
+    ] = "auto",
+    method: Annotated[
+        str,
+        typer.Option(help="auto, cg, gmres, minres, ...; auto is cg, or gmres where cg cannot be."),
+    ] = "auto",
+    near_null: Annotated[
+        Path | None, typer.Option(help="B, near-null vectors such as rigid body modes: .npy.")
+    ] = None,
+    rtol: Annotated[float, typer.Option(help="Relative tolerance, on the true residual.")] = 1e-8,
+    maxiter: Annotated[int | None, typer.Option(help="Most inner iterations.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write x there, as .npy.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Solve A x = b with a learned preconditioner and say truly how it went."""
+    with _plainly():
+        from neuprecond import krylov, problems
+
+        if method not in ("auto", *krylov.METHODS):
+            raise ValueError(f"no method {method!r}; there are auto, {', '.join(krylov.METHODS)}.")
+        A = problems.read(matrix)
+        b = np.ones(A.shape[0]) if rhs is None else problems.read_vectors(rhs)
+        B = None if near_null is None else problems.read_vectors(near_null)
+        with _notes() as notes, _spinner(f"n = {A.shape[0]}"):
+            M = _preconditioner(model, A, B)
+            chosen = _method(A, M) if method == "auto" else method
+            record = neuprecond.solve(A, b, M=M, method=chosen, rtol=rtol, maxiter=maxiter)
+        setup = sum(getattr(M, "setup_seconds", {}).values())
+        record = replace(record, setup_seconds=setup)
+        if out is not None:
+            # A file object, since np.save would put another suffix behind the user's.
+            with out.open("wb") as file:
+                np.save(file, record.x)
+    if as_json:
+        facts = asdict(record)
+        del facts["x"], facts["history"]
+        facts |= {"converged": record.converged, "n": A.shape[0], "nnz": A.nnz, "notes": notes}
+        _print_json(facts)
+    else:
+        _tell(notes)
+        typer.echo(str(record))
+    raise typer.Exit(DONE if record.converged else NOT_CONVERGED)
+
+
+def _preconditioner(model: str, A: Any, B: Any) -> Any:
+    from neuprecond.classical import CLASSICAL, precondition
+
+    if model in CLASSICAL:
+        return precondition(model, A, B=B)
+    return neuprecond.load(model, A, B=B)
+
+
+def _method(A: Any, M: Any) -> str:
+    """Choose cg where both are symmetric and not indefinite to the eye, else gmres."""
+    from neuprecond.checks import SYMMETRY_TOLERANCE, asymmetry
+
+    d = A.diagonal()
+    definite = not np.iscomplexobj(A) and (bool((d > 0).all()) or bool((d < 0).all()))
+    symmetric = getattr(M, "kind", "") != "classical" and getattr(M, "symmetric", True)
+    return "cg" if definite and symmetric and asymmetry(A) <= SYMMETRY_TOLERANCE else "gmres"
+
+
+@app.command()
+def models(as_json: AsJson = False) -> None:
+    """List the packaged models."""
+    with _plainly():
+        cards = neuprecond.models()
+    if as_json:
+        _print_json([asdict(card) for card in cards])
+        return
+    if not sys.stdout.isatty():
+        for card in cards:
+            typer.echo(str(card))
+        return
+    table = Table(title="packaged models")
+    for column in ("name", "kind", "unknowns trained on", "families", "licence", "what for"):
+        table.add_column(column)
+    for card in cards:
+        low, high = card.unknowns
+        families = ", ".join(card.families)
+        size = f"{low} to {high}"
+        table.add_row(card.name, card.kind, size, families, card.licence, card.summary)
+    Console().print(table)
+
+
+@app.command()
+def train(
+    name: Annotated[str, typer.Argument(help="A recipe, as diffusion2d or heat.")],
+    out: Annotated[Path, typer.Option(help="Folder for weights, card and checkpoint.")] = Path(
+        "runs"
+    ),
+    seed: Annotated[int, typer.Option(help="Decides on everything that is drawn.")] = 1,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    steps: Annotated[int | None, typer.Option(help="Instead of the recipe's number.")] = None,
+    pool: Annotated[int | None, typer.Option(help="Problems, instead of the recipe's.")] = None,
+    labels: Annotated[int | None, typer.Option(help="For the pick, likewise.")] = None,
+    resume: Annotated[bool, typer.Option(help="Go on from the checkpoint in the folder.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a model anew; needs the extra "train"."""
+    with _plainly(hint="neuprecond train NAME --resume goes on from the last checkpoint."):
+        from neuprecond.training.loop import train as run
+        from neuprecond.training.recipes import RECIPES
+
+        if name not in RECIPES:
+            raise ValueError(f"unknown recipe {name!r}; known are {', '.join(RECIPES)}.")
+        changes = {"steps": steps, "pool": pool, "labels": labels}
+        given = {key: value for key, value in changes.items() if value is not None}
+        recipe = replace(RECIPES[name], **given)  # type: ignore[arg-type]
+        console = Console(stderr=True, quiet=not sys.stderr.isatty())
+        path = run(recipe, out, seed=seed, device=device, resume=resume, console=console)
+    if as_json:
+        _print_json({"weights": str(path), "card": str(path.with_suffix(".toml"))})
+    else:
+        typer.echo(f"wrote {path} and {path.with_suffix('.toml')}")
+
+
+@app.command("map")
+def map_(
+    families: Annotated[
+        str | None, typer.Option(help="Only these lines of the map, by commas.")
+    ] = None,
+    models: Annotated[
+        str | None, typer.Option(help="Models to measure on every line besides its own, by commas.")
+    ] = None,
+    sizes: Annotated[str | None, typer.Option(help="Numbers of unknowns, by commas.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Instances a cell.")] = None,
+    small: Annotated[bool, typer.Option(help="Small sizes, in a few minutes.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder for the rows, figures and page.")] = Path("map"),
+    resume: Annotated[bool, typer.Option(help="Go on with the rows in the folder.")] = False,
+    fresh: Annotated[bool, typer.Option(help="Forget the rows in the folder.")] = False,
+    draw_only: Annotated[bool, typer.Option(help="Draw the rows in the folder again.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure learned, twin and classical preconditioners over families, and draw the map."""
+    with _plainly(hint="What was measured is kept; neuprecond map --resume goes on.") as progress:
+        from neuprecond import report
+
+        if draw_only:
+            counts = report.Counts.read(out)
+            report.draw_map(out, counts=counts)
+        else:
+            counts = report.make_map(
+                out,
+                families=None if families is None else _words(families),
+                models=() if models is None else _words(models),
+                sizes=None if sizes is None else [_whole(word) for word in _words(sizes)],
+                seeds=seeds,
+                small=small,
+                resume=resume,
+                fresh=fresh,
+                progress=progress,
+            )
+        found = report.cells(counts.runs)
+    verdicts = [cell.verdict for cell in found]
+    facts = {
+        "page": str(out / "map.html"),
+        "counts": str(counts.path),
+        "runs": len(counts.runs),
+        "failed": sum(not run.converged for run in counts.runs),
+        **{verdict: verdicts.count(verdict) for verdict in ("works", "helps", "breaks")},
+    }
+    if as_json:
+        _print_json(facts)
+    else:
+        typer.echo(
+            "{runs} runs, {failed} of them failed; {works} cells work, {helps} help, {breaks} "
+            "break. Wrote {page} and {counts}.".format(**facts)
+        )
+
+
+@app.command()
+def study(
+    small: Annotated[bool, typer.Option(help="3 × 3 matrices only, short trainings.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder; that of a map puts it on its page.")] = Path(
+        "map"
+    ),
+    as_json: AsJson = False,
+) -> None:
+    """Train small networks to invert small matrices: why they cannot, where they can."""
+    with _plainly() as progress:
+        from neuprecond import report
+
+        rows = report.make_study(out, small=small, progress=progress)
+    if as_json:
+        _print_json([asdict(row) for row in rows])
+    else:
+        typer.echo(f"{len(rows)} networks; wrote {out / 'study.csv'} and its figures.")
+
+
+@contextmanager
+def _plainly(hint: str = "") -> Iterator[Callable[[str, float, float], None]]:
+    """Turn what can go wrong into a sentence and an exit code; gives a progress bar to call."""
+    console = Console(stderr=True)
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    task: list[Any] = []
+
+    def progress(what: str, done: float, of: float) -> None:
+        if not task:
+            bar.start()
+            task.append(bar.add_task(what, total=of))
+        bar.update(task[0], description=what, completed=done, total=of)
+
+    try:
+        yield progress
+    except KeyboardInterrupt:
+        bar.stop()
+        typer.echo(f"interrupted. {hint}".strip(), err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    except (ValueError, TypeError, OSError, ModuleNotFoundError) as error:
+        bar.stop()
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(NOT_RUN) from None
+    finally:
+        bar.stop()
+
+
+@contextmanager
+def _spinner(what: str) -> Iterator[None]:
+    console = Console(stderr=True)
+    if console.is_terminal:
+        with console.status(what):
+            yield
+    else:
+        yield
+
+
+@contextmanager
+def _notes() -> Iterator[list[str]]:
+    """Collect the library's warnings as sentences."""
+    found: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", neuprecond.NeuprecondWarning)
+        yield found
+    found += dict.fromkeys(
+        str(w.message) for w in caught if issubclass(w.category, neuprecond.NeuprecondWarning)
+    )
+
+
+def _tell(notes: list[str]) -> None:
+    for note in notes:
+        typer.echo(f"warning: {note}", err=True)
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _whole(word: str) -> int:
+    try:
+        number = float(word)
+    except ValueError:
+        raise ValueError(f"sizes must be whole numbers, got {word!r}.") from None
+    if not number.is_integer():
+        raise ValueError(f"sizes must be whole numbers, got {word!r}.")
+    return int(number)
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(_plain(value), ensure_ascii=False, allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold: no NumPy types, no NaN."""
+    if isinstance(value, dict):
+        return {key: _plain(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+if __name__ == "__main__":
+    app()
