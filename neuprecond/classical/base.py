@@ -79,8 +79,10 @@ class Preconditioner(LinearOperator):
         return self if self.symmetric else super()._adjoint()
 
     def _working(self, R: np.ndarray) -> np.ndarray:
-        # SciPy's GMRES works in the dtype of what M returns: never less than double precision.
-        return np.ascontiguousarray(R, dtype=np.result_type(R.dtype, self.dtype))
+        # SciPy's GMRES works in the dtype of what M returns: never less than double precision. Nor
+        # more, which the compiled loops do not know.
+        is_complex = "c" in (R.dtype.kind, np.dtype(self.dtype).kind)
+        return np.ascontiguousarray(R, dtype=np.complex128 if is_complex else np.float64)
 
     def __repr__(self) -> str:
         return f"<{self.name}: {self.shape[0]} unknowns, density {self.density:.2f}>"
