@@ -31,6 +31,7 @@ __all__ = [
     "Values",
     "build_cycle",
     "changed_interpolation",
+    "on_matrix",
     "reduce_exactly",
     "smoother_diagonal",
 ]
@@ -164,15 +165,23 @@ def build_cycle(
         plan = PLANS["rs"] if small else plan(current, ones if v is None else v)
         lap("pick")
     nodes = None if B is None else node_numbers(B)
+    # What the unlearned twin would have here: it alone decides on the structure. Strength measures
+    # jump at small changes of a matrix, and a learned coarse matrix must not end up with another,
+    # perhaps worse, hierarchy than its twin.
+    plain = current
     depth = 0
     while current.shape[0] > COARSEST and depth < MAX_LEVELS:
-        level = coarsen(current, plan.base(depth), B=B, v=v, nodes=nodes)
+        level = coarsen(plain, plan.base(depth), B=B, v=v, nodes=nodes)
         if level is None and B is None:
             # Couplings of many neighbours are all weak by an absolute measure.
-            level = coarsen(current, "rs", v=v)
+            level = coarsen(plain, "rs", v=v)
         lap("coarsen")
         if level is None:
             break
+        if current is not plain:
+            plain_level, level = level, on_matrix(level, current)
+        else:
+            plain_level = level
         P, d = level.P0, np.ones(current.shape[0])
         if values is not None and level.coarse_near_null.shape[1] == 1:
             features = level_features(level)
@@ -183,6 +192,7 @@ def build_cycle(
         smoothed = CycleLevel(level.A, _smoother(level.A, d), P)
         stages.append(_Stage(smoothed, level.s, plan.visit(depth)))
         current = galerkin(level.A, P)
+        plain = current if P is level.P0 else galerkin(plain_level.A, plain_level.P0)
         v, nodes = None, level.coarse_nodes
         B = level.coarse_near_null if level.coarse_near_null.shape[1] > 1 else None
         depth += 1
@@ -278,6 +288,20 @@ class _Stage:
     level: CycleLevel
     s: np.ndarray
     visits: int
+
+
+def on_matrix(level: Level, A: sparse.csr_array) -> Level:
+    """The structure and interpolation of a level, for another matrix of the same unknowns."""
+    scaled_A, s = unit_diagonal(A)
+    P0 = level.P0
+    values = P0.data * np.repeat(level.s / s, np.diff(P0.indptr))
+    return replace(
+        level,
+        A=scaled_A,
+        s=s,
+        near_null=level.near_null * (level.s / s),
+        P0=sparse.csr_array((values, P0.indices, P0.indptr), shape=P0.shape),
+    )
 
 
 def _eliminated(elimination: Elimination) -> _Stage:

@@ -57,10 +57,9 @@ def test_differentiable_cycle_is_the_cycle(plan: str, family: str) -> None:
     reduced = reduce_exactly(A)
     net = lively()
     sample = multilevel.prepare(A, PLANS[plan], rng)
-    level = sample.level
-    values = torch.from_numpy(level.A.data)
+    level = sample.levels[0]
     with torch.no_grad():
-        M = multilevel.differentiable_cycle(net, level, sample.data, values, PLANS[plan])
+        M = multilevel.differentiable_cycle(net, sample)
         R = rng.standard_normal((level.A.shape[0], 3))
         ours = M(torch.from_numpy(R)).numpy()
     B = reduced.v[:, None]

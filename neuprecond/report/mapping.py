@@ -116,6 +116,8 @@ def make_map(
         order = {key: k for k, key in enumerate(key for task in wanted for key in task.keys())}
         counts.runs.sort(key=lambda run: order.get(run.key, len(order)))
         counts.write()
+        # As the file has it: rounded, so that drawing it again gives the same page.
+        counts = Counts.read(out)
         draw_map(out, counts=counts)
     return counts
 

@@ -17,7 +17,14 @@ from neuprecond.features import (
 from neuprecond.graph import LevelData, from_features, interpolation_values, smoother_scaling
 from neuprecond.hierarchy import Level, coarsen, largest_eigenpair
 from neuprecond.hierarchy import galerkin as galerkin_product
-from neuprecond.multilevel import LARGEST_BOTTOM, Plan, Values, reduce_exactly
+from neuprecond.multilevel import (
+    LARGEST_BOTTOM,
+    MAX_LEVELS,
+    Plan,
+    Values,
+    on_matrix,
+    reduce_exactly,
+)
 from neuprecond.nets import LevelNetwork
 from neuprecond.operators.cycle import COARSEST, chebyshev_coefficients
 from neuprecond.training.losses import Operator, pcg_loss
@@ -32,17 +39,17 @@ class Sample:
 
     Attributes
     ----------
-    level : Level
-        The finest level.
+    levels : tuple of Level
+        The unlearned hierarchy: its structure and interpolation are what is learned on.
     data : LevelData
-        Its graph.
+        Graph of the finest level.
     solutions : Tensor, shape (n, k)
         Exact solutions of the scaled system: half white, half with a white right-hand side.
     plan : Plan
         How it is coarsened.
     """
 
-    level: Level
+    levels: tuple[Level, ...]
     data: LevelData
     solutions: Tensor
     plan: Plan
@@ -79,12 +86,21 @@ def prepare(
     if level is not None and descend:
         plan = Plan(plan.bases[1:] or plan.bases, (1, *plan.visits[2:]))
         level = coarsen(galerkin_product(level.A, level.P0), plan.base(0))
-    if level is None:
+    levels = []
+    while level is not None:
+        levels.append(level)
+        A = galerkin_product(level.A, level.P0)
+        if A.shape[0] <= COARSEST or len(levels) == MAX_LEVELS:
+            break
+        level = coarsen(A, plan.base(len(levels)))
+    if not levels:
         return None
-    white = rng.standard_normal((level.A.shape[0], vectors))
+    finest = levels[0]
+    white = rng.standard_normal((finest.A.shape[0], vectors))
     half = vectors // 2
-    white[:, :half] = sparse.linalg.splu(level.A.tocsc()).solve(white[:, :half])
-    return Sample(level, from_features(level_features(level)), torch.from_numpy(white), plan)
+    white[:, :half] = sparse.linalg.splu(finest.A.tocsc()).solve(white[:, :half])
+    data = from_features(level_features(finest))
+    return Sample(tuple(levels), data, torch.from_numpy(white), plan)
 
 
 def _dense_solve(A: sparse.csr_array, values: Tensor) -> Operator:
@@ -99,39 +115,44 @@ def _dense_solve(A: sparse.csr_array, values: Tensor) -> Operator:
     return lambda r: torch.cholesky_solve(r, factor)
 
 
-def differentiable_cycle(
-    net: LevelNetwork,
-    level: Level,
-    data: LevelData,
-    A_values: Tensor,
-    plan: Plan,
-    *,
-    depth: int = 0,
-) -> Operator:
-    """The V/W-cycle of `neuprecond.operators.Cycle` on torch values, from this level down.
+def differentiable_cycle(net: LevelNetwork, sample: Sample) -> Operator:
+    """The cycle of `neuprecond.multilevel.build_cycle` on torch values.
+
+    Everything that depends on the network carries a gradient; the structure and the unlearned
+    interpolation of all levels are the twin's, at training as in use.
 
     Parameters
     ----------
     net : LevelNetwork
         Gives every level's values.
-    level, data : Level, LevelData
-        The level and its graph.
-    A_values : Tensor, shape (nnz(A),)
-        Values of the level's scaled matrix; carry the gradient of the levels above.
-    plan : Plan
-        How to coarsen and cycle.
-    depth : int
-        Levels above this one.
+    sample : Sample
+        The problem.
     """
+    finest = sample.levels[0]
+    A_values, near_null = torch.from_numpy(finest.A.data), torch.from_numpy(finest.near_null)
+    return _cycle(net, sample, finest, sample.data, A_values, near_null, 0)
+
+
+def _cycle(
+    net: LevelNetwork,
+    sample: Sample,
+    level: Level,
+    data: LevelData,
+    A_values: Tensor,
+    near_null: Tensor,
+    depth: int,
+) -> Operator:
+    """The cycle from a level down; its matrix and near-null vector carry the gradient so far."""
     A, P0 = level.A, level.P0
     device = next(net.parameters()).device
     smoother, entry = (out.cpu() for out in net(data.to(device)))
 
     p_rows = torch.from_numpy(row_indices(P0))
-    fine, coarse = (torch.from_numpy(x) for x in (level.near_null, level.coarse_near_null[:, 0]))
-    to_weight = coarse[torch.from_numpy(P0.indices.astype(np.int64))] / fine[p_rows]
-    weights = torch.from_numpy(P0.data) * to_weight
-    P_values = interpolation_values(entry, weights, p_rows, A.shape[0]) / to_weight
+    coarse = torch.from_numpy(level.coarse_near_null[P0.indices, 0])
+    # Weights do not depend on how the level is scaled, and so carry no gradient.
+    weights = torch.from_numpy(P0.data) * coarse / torch.from_numpy(level.near_null)[p_rows]
+    changed = interpolation_values(entry, weights, p_rows, A.shape[0])
+    P_values = changed * near_null[p_rows] / coarse
 
     rows, cols = (torch.from_numpy(x.astype(np.int64)) for x in (row_indices(A), A.indices))
     d = smoother_scaling(smoother)
@@ -145,30 +166,25 @@ def differentiable_cycle(
     S_values = torch.where(rows == cols, c0 * d[rows], 0.0) - c1 * d[rows] * A_values * d[cols]
 
     Ac, Ac_values = galerkin(A, A_values, P0, P_values)
-    s = 1.0 / Ac_values[torch.from_numpy(np.flatnonzero(row_indices(Ac) == Ac.indices))].sqrt()
-    next_level = coarsen(Ac, plan.base(depth + 1)) if Ac.shape[0] > COARSEST else None
-    if next_level is None:
+    if depth + 1 == len(sample.levels):
         solve = _dense_solve(Ac, Ac_values)
     else:
-        c_rows, c_cols = (
-            torch.from_numpy(x.astype(np.int64)) for x in (row_indices(Ac), Ac.indices)
-        )
-        below = Ac_values * s[c_rows] * s[c_cols]
-        inner = differentiable_cycle(
-            net,
-            next_level,
-            from_features(level_features(next_level)),
-            below,
-            plan,
-            depth=depth + 1,
-        )
-        pattern = next_level.A
+        below = on_matrix(sample.levels[depth + 1], Ac)
+        diagonal = torch.from_numpy(np.flatnonzero(row_indices(Ac) == Ac.indices))
+        s = 1.0 / Ac_values[diagonal].sqrt()
+        places = (row_indices(Ac), Ac.indices)
+        c_rows, c_cols = (torch.from_numpy(x.astype(np.int64)) for x in places)
+        below_values = Ac_values * s[c_rows] * s[c_cols]
+        below_null = torch.from_numpy(below.near_null * below.s) / s
+        graph = from_features(level_features(below))
+        inner = _cycle(net, sample, below, graph, below_values, below_null, depth + 1)
+        visits = sample.plan.visit(depth + 1)
 
         def solve(r: Tensor) -> Tensor:
             r = s[:, None] * r
             x = inner(r)
-            if plan.visit(depth + 1) == 2:
-                x = x + inner(r - matmul(pattern, below, x))
+            if visits == 2:
+                x = x + inner(r - matmul(below.A, below_values, x))
             return s[:, None] * x
 
     def cycle(r: Tensor) -> Tensor:
@@ -205,7 +221,6 @@ def evaluate(net: LevelNetwork) -> Values:
 
 def loss(net: LevelNetwork, sample: Sample, columns: np.ndarray, *, steps: int = 8) -> Tensor:
     """`pcg_loss` of the cycle on some of the sample's solutions."""
-    A = sample.level.A
-    values = torch.from_numpy(A.data)
-    M = differentiable_cycle(net, sample.level, sample.data, values, sample.plan)
+    A = sample.levels[0].A
+    M = differentiable_cycle(net, sample)
     return pcg_loss(A, M, sample.solutions[:, torch.from_numpy(columns)].contiguous(), steps=steps)
