@@ -16,7 +16,7 @@ from neuprecond.training.batches import draw_problem, ingredients
 from neuprecond.training.loop import train
 from neuprecond.training.losses import pcg_loss
 from neuprecond.training.measure import fractional_count
-from neuprecond.training.pick import fit_pick, measure_plans
+from neuprecond.training.pick import DENSITY_SHARE, fit_pick, measure_plans
 from neuprecond.training.products import galerkin, matmul
 from neuprecond.training.recipes import RECIPES, Ingredient, Recipe
 from neuprecond.zoo.files import read_weights
@@ -191,5 +191,5 @@ def test_plans_are_measured_alike() -> None:
     M = build_cycle(A, None, plan=PLANS["evo"])
     count = fractional_count(A, b, M)
     assert costs[list(PLANS).index("evo")] == pytest.approx(
-        np.log(count) + 0.5 * np.log1p(M.density)
+        np.log(count) + DENSITY_SHARE * np.log1p(M.density)
     )

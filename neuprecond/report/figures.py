@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,16 +91,19 @@ def pictures(
         )
         found.append(_drawn("map", "The map", alt, folder, lambda: _map(judged)))
         alt = (
-            "Small log-log plots, one a family: iterations against the number of unknowns for no "
+            "Small log-log plots, one a family: iterations against {what} for no "
             "preconditioner, Jacobi, IC(0), FSAI, the best of PyAMG, the twin and learned. Open "
             "symbols did not converge. The slopes are in the table."
         )
-        title = "Iterations against n"
-        found.append(_drawn("iterations-n", title, alt, folder, lambda: _growth(runs, "n")))
-        if any(slope.against == "κ" for slope in slopes(runs)):
-            alt = alt.replace("the number of unknowns", "the condition number")
-            title = "Iterations against κ"
-            found.append(_drawn("iterations-kappa", title, alt, folder, lambda: _growth(runs, "κ")))
+        for against, name, what in (
+            ("n", "iterations-n", "the number of unknowns"),
+            ("κ", "iterations-kappa", "the condition number"),
+        ):
+            # A single size, or a single value, is no line to draw.
+            if any(slope.against == against for slope in slopes(runs)):
+                title = f"Iterations against {against}"
+                draw = partial(_growth, runs, against)
+                found.append(_drawn(name, title, alt.format(what=what), folder, draw))
     if counts.curves:
         alt = (
             "Small plots, one a family: the relative residual on a logarithmic axis against "
@@ -211,7 +215,7 @@ def _map(judged: Sequence[Cell]) -> Figure:
     lines = list(dict.fromkeys((cell.line, cell.model) for cell in judged))
     sizes = sorted({cell.place.unknowns for cell in judged})
     swept = max((len(MAP_FAMILIES[line].values) for line, _ in lines), default=0)
-    height = 1.7 + 0.3 * len(lines)
+    height = 2.4 + 0.3 * len(lines)
     figure = Figure(figsize=(14.5, height), layout="constrained")
     widths = [len(sizes), max(swept, 1), len(sizes), max(swept, 1)]
     axes = figure.subplots(1, 4, sharey=True, width_ratios=widths)
@@ -472,7 +476,7 @@ def _transfer(moved: Sequence) -> Figure:
     models = sorted({t.model for t in moved})
     names = [name for name in MAP_FAMILIES if any(t.line == name for t in moved)]
     figure = Figure(
-        figsize=(1.8 + 0.62 * len(names), 2.2 + 0.5 * len(models)), layout="constrained"
+        figsize=(4.0 + 0.6 * len(names), 3.2 + 0.45 * len(models)), layout="constrained"
     )
     axis = figure.subplots()
     norm, colours = Normalize(-WIDEST, WIDEST), matplotlib.colormaps["PuOr_r"]
@@ -504,7 +508,7 @@ def _transfer(moved: Sequence) -> Figure:
 
 def _totals(runs: Sequence[Run]) -> Figure:
     found = totals(runs)
-    figure = Figure(figsize=(11, 1.4 + 0.32 * len(found)), layout="constrained")
+    figure = Figure(figsize=(11, 2.0 + 0.32 * len(found)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     y = np.arange(len(found))
     fewer = np.array([t.fewer for t in found])

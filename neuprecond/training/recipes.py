@@ -77,11 +77,11 @@ class Recipe:
 
 
 def _plane(family: str, weight: float = 1.0, **parameters: float | str) -> Ingredient:
-    return Ingredient(family, (24, 56), (64, 144), (40, 136), 96, weight, parameters)
+    return Ingredient(family, (24, 56), (64, 144), (40, 180), 96, weight, parameters)
 
 
 def _plane_graph(family: str, weight: float = 1.0, **parameters: float | str) -> Ingredient:
-    return Ingredient(family, (600, 3000), (4000, 16000), (1600, 18000), 9000, weight, parameters)
+    return Ingredient(family, (600, 3000), (4000, 16000), (1600, 32000), 9000, weight, parameters)
 
 
 def _space(family: str, weight: float = 1.0, **parameters: float | str) -> Ingredient:
@@ -135,7 +135,7 @@ RECIPES = {
         mix=(*DIFFUSION_2D, *ELSEWHERE),
         steps=1600,
         pool=400,
-        labels=400,
+        labels=700,
     ),
     "heat": Recipe(
         name="heat",
