@@ -171,12 +171,12 @@ def require_near_null(B: object, n: int) -> np.ndarray:
         raise TypeError(
             f"B (near-null vectors) must hold real numbers, got dtype {near_null.dtype}."
         )
-    near_null = near_null.astype(np.float64)
+    near_null, given = near_null.astype(np.float64), near_null.shape
     if near_null.ndim == 1:
         near_null = near_null[:, None]
     if near_null.ndim != 2 or near_null.shape[0] != n or near_null.shape[1] == 0:
         raise ValueError(
-            f"B (near-null vectors) must have shape ({n}, k) to fit A, got {np.shape(B)}."
+            f"B (near-null vectors) must have shape ({n}, k) to fit A, got {given}."
         )
     if not np.isfinite(near_null).all():
         raise ValueError("B (near-null vectors) must be finite, got a NaN or an infinity.")

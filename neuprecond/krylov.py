@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
+from typing import cast
 
 import numpy as np
 from scipy import sparse
@@ -290,13 +291,14 @@ def _preconditioner(
         return None, "none", 0.0
     if isinstance(M, str):
         start = perf_counter()
+        made: LinearOperator
         if M in CLASSICAL:
             made = precondition(M, A, B=B)
         else:
-            # Only here, since models need torch and this module does not.
+            # Only here, since zoo tries its fall-backs with this module.
             from neuprecond.zoo import load
 
-            made = load(M, A) if B is None else load(M, A, B=B)
+            made = cast(LinearOperator, load(M, A, B=B))
         return made, getattr(made, "name", M), perf_counter() - start
     try:
         operator = aslinearoperator(M)
