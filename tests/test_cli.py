@@ -1,0 +1,283 @@
+"""The command line: exit codes, what goes where, JSON, and that it is quiet when piped."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+from scipy import sparse
+from typer.testing import CliRunner
+
+import neuprecond
+from neuprecond import problems
+from neuprecond.cli import app
+
+DATASETS = Path(__file__).parents[1] / "datasets"
+PLATE, PLATE_B = DATASETS / "generated" / "plate.mtx", DATASETS / "generated" / "plate_b.npy"
+COMMANDS = ("solve", "models", "train", "map", "study")
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "200"})
+
+
+@pytest.fixture
+def indefinite(tmp_path):
+    A = problems.draw("helmholtz", 12, np.random.default_rng(71)).A
+    scipy.io.mmwrite(tmp_path / "A.mtx", A)
+    return tmp_path / "A.mtx"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_in_plain_words(command):
+    assert command in run("--help").stdout
+    result = run(command, "--help")
+    assert result.exit_code == 0
+    assert "--json" in result.stdout
+
+
+def test_version():
+    assert run("--version").stdout.strip() == f"neuprecond {neuprecond.__version__}"
+
+
+def test_without_a_command_it_helps():
+    assert "Usage" in run().output
+
+
+# solve
+
+
+def test_solve_says_how_it_went_and_writes_x(tmp_path):
+    out = tmp_path / "x"
+    result = run("solve", PLATE, "--rhs", PLATE_B, "--out", out)
+    assert result.exit_code == 0, result.output
+    assert re.fullmatch(r"cg with diffusion2d: converged, \d+ iterations, .*\n", result.stdout)
+    assert result.stderr == ""
+    A, b = problems.read(PLATE), np.load(PLATE_B)
+    x = np.load(out)
+    assert np.linalg.norm(b - A @ x) <= 1e-8 * np.linalg.norm(b)
+
+
+def test_solve_in_json():
+    result = run("solve", PLATE, "--model", "jacobi", "--json")
+    facts = json.loads(result.stdout)
+    assert facts["status"] == "converged"
+    assert facts["converged"] is True
+    assert facts["preconditioner"] == "jacobi"
+    assert facts["iterations"] > 10
+    assert facts["residual"] <= 1e-8
+    assert facts["n"] == 576
+    assert facts["notes"] == []
+    assert facts["setup_seconds"] >= 0
+
+
+def test_what_does_not_converge_is_told_by_the_exit_code():
+    result = run("solve", PLATE, "--model", "none", "--maxiter", 3)
+    assert result.exit_code == 1
+    assert "stopped at maxiter" in result.stdout
+
+
+def test_a_method_by_name():
+    assert run("solve", PLATE, "--method", "minres").stdout.startswith("minres with diffusion2d")
+
+
+def test_auto_takes_gmres_where_cg_cannot_be_and_warns_on_stderr(indefinite):
+    result = run("solve", indefinite)
+    assert result.exit_code == 0
+    assert result.stdout.startswith("gmres with ")
+    assert result.stderr.startswith("warning: no learned model covers A")
+    facts = json.loads(run("solve", indefinite, "--json").stdout)
+    assert facts["notes"][0].startswith("no learned model covers A")
+
+
+def test_near_null_vectors(tmp_path):
+    pytest.importorskip("skfem")
+    problem = problems.draw("elasticity2d", 12, np.random.default_rng(72))
+    sparse.save_npz(tmp_path / "A.npz", problem.A)
+    np.save(tmp_path / "B.npy", problem.B)
+    with_B = run("solve", tmp_path / "A.npz", "--near-null", tmp_path / "B.npy", "--json")
+    without = run("solve", tmp_path / "A.npz", "--json")
+    assert json.loads(with_B.stdout)["iterations"] < json.loads(without.stdout)["iterations"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("solve", "nowhere.mtx"), "no file nowhere.mtx"),
+        (("solve", PLATE, "--model", "nobody"), "unknown model 'nobody'"),
+        (("solve", PLATE, "--method", "magic"), "no method 'magic'"),
+        (("solve", PLATE, "--rhs", "nowhere.npy"), "no file nowhere.npy"),
+        (("solve", PLATE, "--rtol", -1), "rtol"),
+        (("solve", PLATE, "--out", "no/such/folder/x.npy"), "no/such/folder"),
+        (("train", "nobody"), "unknown recipe 'nobody'"),
+        (("map", "--families", "nobody"), "no line 'nobody'"),
+        (("map", "--sizes", "many"), "sizes must be whole numbers, got 'many'"),
+        (("map", "--draw-only", "--out", "nowhere"), "nowhere"),
+    ],
+)
+def test_what_cannot_be_run_is_a_sentence_and_exit_code_2(
+    arguments, words, tmp_path, monkeypatch, request
+):
+    if arguments[0] == "train":
+        pytest.importorskip("torch")
+    monkeypatch.chdir(tmp_path)
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("error: ")
+    assert words in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_usage_errors_are_exit_code_2_too():
+    assert run("solve").exit_code == 2
+    assert run("nonsense").exit_code == 2
+
+
+# models
+
+
+def test_models():
+    cards = neuprecond.models()
+    assert run("models").stdout.splitlines() == [str(card) for card in cards]
+    found = json.loads(run("models", "--json").stdout)
+    assert [card["name"] for card in found] == [card.name for card in cards]
+    assert found[0]["families"] == list(cards[0].families)
+
+
+# train
+
+
+def test_train_hands_its_options_on(monkeypatch, tmp_path):
+    pytest.importorskip("torch")
+    from neuprecond.training import loop
+
+    seen = {}
+
+    def train(recipe, folder, **options):
+        seen.update(options, recipe=recipe, folder=folder)
+        return folder / "heat.safetensors"
+
+    monkeypatch.setattr(loop, "train", train)
+    result = run("train", "heat", "--steps", 7, "--seed", 3, "--out", tmp_path, "--resume")
+    assert result.exit_code == 0, result.output
+    assert seen["recipe"].steps == 7
+    assert seen["recipe"].name == "heat"
+    assert seen["seed"] == 3
+    assert seen["resume"] is True
+    assert seen["folder"] == tmp_path
+    assert "heat.safetensors" in result.stdout
+
+
+# map
+
+
+@pytest.fixture(scope="module")
+def mapped(tmp_path_factory):
+    pytest.importorskip("matplotlib")
+    out = tmp_path_factory.mktemp("map")
+    arguments = ["map", "--families", "capped", "--sizes", "100,1e2", "--seeds", "1", "--small"]
+    return out, run(*arguments, "--out", out, "--json")
+
+
+def test_map_writes_the_page_and_counts(mapped):
+    _, result = mapped
+    assert result.exit_code == 0, result.output
+    facts = json.loads(result.stdout)
+    assert facts["runs"] > 20
+    assert facts["works"] + facts["helps"] + facts["breaks"] == 3
+    assert Path(facts["page"]).exists()
+    assert Path(facts["counts"]).exists()
+    assert result.stderr == ""
+
+
+def test_map_does_not_write_over_rows(mapped):
+    out, _ = mapped
+    again = run("map", "--families", "capped", "--out", out)
+    assert again.exit_code == 2
+    assert "--resume" in again.stderr
+
+
+def test_map_draws_again(mapped):
+    out, result = mapped
+    (out / "map.html").unlink()
+    again = run("map", "--draw-only", "--out", out, "--json")
+    assert json.loads(again.stdout) == json.loads(result.stdout)
+    assert (out / "map.html").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGINT to a child")
+def test_ctrl_c_keeps_the_rows_and_says_how_to_go_on(tmp_path):
+    pytest.importorskip("matplotlib")
+    command = [sys.executable, "-m", "neuprecond.cli", "map", "--out", str(tmp_path)]
+    command += ["--families", "capped,heat", "--sizes", "100,400,1600", "--seeds", "5"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    counts, until = tmp_path / "counts.csv", time.monotonic() + 120
+    while time.monotonic() < until and process.poll() is None:
+        if counts.exists() and counts.read_text(encoding="utf-8").count("\n") > 20:
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == 130, stderr
+    assert stdout == ""
+    assert "--resume goes on" in stderr
+    assert (tmp_path / "map.html").exists()
+    from neuprecond.report import Counts
+
+    assert len(Counts.read(tmp_path).runs) >= 10
+
+
+# study
+
+
+def test_study(monkeypatch, tmp_path):
+    pytest.importorskip("torch")
+    pytest.importorskip("matplotlib")
+    from neuprecond.report import study
+
+    few = [e for e in study.experiments(small=True) if e.network == "newton, untrained"]
+    monkeypatch.setattr(study, "experiments", lambda small: few)
+    result = run("study", "--small", "--out", tmp_path / "new", "--json")
+    assert result.exit_code == 0, result.output
+    assert len(json.loads(result.stdout)) == len(few)
+    assert {path.name for path in (tmp_path / "new").iterdir()} >= {
+        "study.csv",
+        "why-cant.png",
+        "where-can.svg",
+    }
+
+
+@pytest.mark.parametrize("command", ["map", "study"])
+def test_a_missing_extra_is_named(command, monkeypatch, tmp_path):
+    from neuprecond.report import mapping
+
+    monkeypatch.setattr(mapping, "find_spec", lambda name: None)
+    result = run(command, "--out", tmp_path)
+    assert result.exit_code == 2
+    assert "pip install 'neuprecond[" in result.stderr
+
+
+# Pipes
+
+
+@pytest.mark.parametrize("arguments", [["models"], ["solve", str(PLATE)]])
+def test_quiet_and_without_colours_when_piped(arguments):
+    done = subprocess.run(
+        [sys.executable, "-m", "neuprecond.cli", *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert done.stderr == ""
+    assert "\x1b" not in done.stdout
+    assert done.stdout
