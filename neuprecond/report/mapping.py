@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from neuprecond.report.counts import Counts, about, measure, tasks
-from neuprecond.report.families import MAP_FAMILIES, SIZES
+from neuprecond.report.counts import PEERS, Counts, Task, about, measure, tasks
+from neuprecond.report.families import MAP_FAMILIES, SIZES, Place
 from neuprecond.report.page import page
 from neuprecond.report.study import StudyRow, read_study, run_study, write_study
 from neuprecond.zoo import models as packaged_models
@@ -102,6 +102,8 @@ def make_map(
     work = [len(task.keys()) * (task.place.unknowns + 2000.0) for task in wanted]
     total, so_far = sum(work), 0.0
     try:
+        if wanted:
+            _warm_up(wanted)
         for task, share in zip(wanted, work, strict=True):
             if progress is not None:
                 what = f"{task.line.name}, {task.place.unknowns} unknowns, seed {task.seed}"
@@ -109,9 +111,9 @@ def make_map(
             for run, curve in measure(task, skip=done.__contains__):
                 counts.append(run, curve)
             so_far += share
-        if progress is not None:
-            progress("drawing", total, total)
     finally:
+        if progress is not None:
+            progress("drawing what is there", so_far, total)
         # What was measured is shown, even if it is not all.
         order = {key: k for k, key in enumerate(key for task in wanted for key in task.keys())}
         counts.runs.sort(key=lambda run: order.get(run.key, len(order)))
@@ -120,6 +122,15 @@ def make_map(
         counts = Counts.read(out)
         draw_map(out, counts=counts)
     return counts
+
+
+def _warm_up(wanted: Sequence[Task]) -> None:
+    """Run everything once on small problems: no row is to pay for compilation."""
+    asked = tuple(dict.fromkeys(model for task in wanted for model in task.models))
+    for name in ("heat", "poisson2d"):
+        line = MAP_FAMILIES[name]
+        for _ in measure(Task(line, Place(400, line.usual), 0, asked, PEERS, (), False)):
+            pass
 
 
 def draw_map(out: str | Path, *, counts: Counts | None = None) -> Path:

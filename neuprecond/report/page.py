@@ -48,6 +48,7 @@ class Picture:
 
 
 Value = str | float | int
+EXPECTED = {"works": "to work", "breaks": "to break"}
 
 STUDY = (
     "Small dense matrices and small dense networks, apart from the solvers. It tests the thesis "
@@ -230,18 +231,16 @@ def _where(line: str, place: Place) -> str:
 
 def _cells_table(judged: Sequence[Cell]) -> str:
     columns = [
-        "family", "expected", "model", "n", "parameter", "κ", "learned", "twin", "Jacobi", "none",
-        "best classical", "which", "÷ best", "÷ twin", "work ÷ best", "converged", "verdict",
-        "because",
+        "family", "n", "parameter", "verdict", "learned", "twin", "Jacobi", "none",
+        "best classical", "which", "÷ best", "÷ twin", "work ÷ best", "κ", "converged", "model",
+        "expected", "because",
     ]  # fmt: skip
     rows: list[list[Value]] = [
         [
             MAP_FAMILIES[c.line].title,
-            MAP_FAMILIES[c.line].expected,
-            c.model,
             c.n,
             _where(c.line, c.place),
-            c.kappa,
+            c.verdict,
             c.learned,
             c.twin,
             c.jacobi,
@@ -251,8 +250,10 @@ def _cells_table(judged: Sequence[Cell]) -> str:
             c.over_best,
             c.over_twin,
             c.work_over_best,
+            c.kappa,
             f"{c.converged}/{c.instances}",
-            c.verdict,
+            c.model,
+            EXPECTED[MAP_FAMILIES[c.line].expected],
             c.reason,
         ]
         for c in judged
@@ -266,7 +267,7 @@ def _families_table(judged: Sequence[Cell]) -> str:
         own = [cell for cell in judged if cell.line == line.name]
         if own:
             found = [sum(cell.verdict == verdict for cell in own) for verdict in VERDICTS]
-            rows.append([line.title, f"{line.expected}", *found, line.why, line.reference])
+            rows.append([line.title, EXPECTED[line.expected], *found, line.why, line.reference])
     columns = ["family", "expected", "works", "helps", "breaks", "why", "bound or reference"]
     return _table("families", columns, rows).replace("<table", '<table class="prose"')
 
