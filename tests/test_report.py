@@ -188,8 +188,8 @@ def test_laws_of_changed_matrices_are_rows():
                 counts.VARIANTS, False)  # fmt: skip
     found = invariances([run for run, _ in counts.measure(task)])
     assert [i.variant for i in found] == list(counts.VARIANTS)
-    # A renumbered grid is another one to greedy elimination: that row may tell of a failure.
-    assert all(i.holds for i in found if i.variant != "PAPᵀ"), found
+    # Renumbering a grid, or hiding its constants, may cost steps: those rows tell of it.
+    assert {i.variant for i in found if i.holds} >= {"cA", "SAS, B given"}, found
     assert all(i.after > 0 for i in found)
 
 

@@ -58,7 +58,7 @@ PEERS_WITH_B = ("sa", "sa08", "root-node")
 #: Above so many unknowns these are a row that says "not tried".
 MOST_UNKNOWNS = {"ilu": 300_000}
 #: What A is changed into, and M back, to see whether the count stays.
-VARIANTS = ("cA", "PAPᵀ", "SAS")
+VARIANTS = ("cA", "PAPᵀ", "SAS", "SAS, B given")
 #: Lines on which that is tried.
 INVARIANT = ("heat", "poisson2d", "delaunay", "lognormal", "anisotropic")
 
@@ -451,34 +451,49 @@ def _made(
         return precondition(
             name.removesuffix("+B"), problem.A, B=problem.B if with_B else None
         ), name
-    A, back = _varied(problem.A, variant, name)
-    M = load(name, A, B=problem.B if near_null else None, learned=kind == "learned")
+    changed = _varied(problem, variant)
+    B = changed.B if near_null or variant.endswith("B given") else None
+    M = load(name, changed.A, B=B, learned=kind == "learned")
     assert not isinstance(M, Model)
     made = f"{M.model} fall-back" if M.kind == "classical" else f"{M.model} {M.kind}"
     if M.kind != "classical" and not M.learned:
         made += " twin"
-    return back(M), made
+    return changed.back(M), made
 
 
-def _varied(
-    A: sparse.csr_array, variant: str, name: str
-) -> tuple[sparse.csr_array, Callable[[LinearOperator], LinearOperator]]:
-    """Change A, and say how an M for the changed A becomes one for A."""
-    n = A.shape[0]
+@dataclass(frozen=True)
+class _Varied:
+    """A changed A with its near-null vectors, and what makes an M for A of an M for it."""
+
+    A: sparse.csr_array
+    B: np.ndarray | None
+    back: Callable[[LinearOperator], LinearOperator]
+
+
+def _varied(problem: Problem, variant: str) -> _Varied:
+    A, B, n = problem.A, problem.B, problem.A.shape[0]
     rng = np.random.default_rng(n)
     if not variant:
-        return A, lambda M: M
+        return _Varied(A, B, lambda M: M)
     if variant == "cA":
-        return sparse.csr_array(1234.5 * A), lambda M: _changed(M, lambda R: 1234.5 * (M @ R))
+        c = 1234.5
+        return _Varied(sparse.csr_array(c * A), B, lambda M: _changed(M, lambda r: c * (M @ r)))
     if variant == "PAPᵀ":
         order = rng.permutation(n)
         place = np.argsort(order)
-        return sparse.csr_array(A[order][:, order]), lambda M: _changed(
-            M, lambda R: (M @ R[order])[place]
+        renumbered = sparse.csr_array(A[order][:, order])
+        return _Varied(
+            renumbered,
+            None if B is None else B[order],
+            lambda M: _changed(M, lambda r: (M @ r[order])[place]),
         )
     s = 10.0 ** rng.uniform(-3.0, 3.0, n)
     S = sparse.diags_array(s)
-    return sparse.csr_array(S @ A @ S), lambda M: _changed(M, lambda R: s * (M @ (s * R).T).T)
+    return _Varied(
+        sparse.csr_array(S @ A @ S),
+        None if B is None else B / s[:, None],
+        lambda M: _changed(M, lambda r: s * (M @ (s * r))),
+    )
 
 
 def _changed(M: LinearOperator, apply: Callable[[np.ndarray], np.ndarray]) -> LinearOperator:

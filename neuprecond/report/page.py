@@ -122,7 +122,10 @@ def page(
             "Laws that must hold",
             "<p>M is made for cA (c = 1234.5), for PAPᵀ (a random renumbering) and for SAS (s over "
             "six decades) and changed back; the solve is that of A, so the count must be the same "
-            "but for ties that the coarsening breaks another way.</p>",
+            "but for ties that the coarsening breaks another way. Scaling hides that constants "
+            "were near-null in the unknowns of A: with B given, as S⁻¹ times them, it does not. "
+            "Renumbering may cost what a good order gave, such as the red and black unknowns that "
+            "a grid is eliminated by.</p>",
             _invariance_table(counts.runs),
             "<p>On a line with a source at its end no M that couples unknowns at most R apart can "
             "take fewer than n/(R + 1) iterations. R is read off M itself. A count below the bound "

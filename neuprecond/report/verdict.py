@@ -39,7 +39,7 @@ RULES = {
 
 # Counts may change by this much where the coarsening breaks ties another way: renumbering changes
 # which of equal unknowns comes first, scaling changes rounding alone.
-ALLOWED = {"cA": 1, "SAS": 1, "PAPᵀ": 2}
+ALLOWED = {"cA": 1, "SAS": 1, "SAS, B given": 1, "PAPᵀ": 2}
 
 
 def cost(run: Run) -> float:
