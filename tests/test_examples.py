@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from neuprecond import problems
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
@@ -15,6 +17,8 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 def example(tmp_path, monkeypatch):
     """Load an example by its name; what it writes goes into a folder of its own."""
     monkeypatch.chdir(tmp_path)
+    # A family that an example adds is not there for other tests.
+    monkeypatch.setattr(problems, "FAMILIES", problems.FAMILIES.copy())
 
     def load(name):
         spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
