@@ -63,7 +63,7 @@ VARIANTS = ("cA", "PAPᵀ", "SAS", "SAS, B given")
 INVARIANT = ("heat", "poisson2d", "delaunay", "lognormal", "anisotropic")
 
 # All of the head but this must be the same for a run to go on.
-FREE = ("command", "date")
+FREE = ("command", "date", "wall")
 CONVERGED = ("converged", "zero right-hand side")
 # Dense up to so many unknowns.
 DENSE = 400
@@ -731,6 +731,11 @@ class Counts:
         with self.path.open("a", newline="", encoding="utf-8") as file:
             file.write(_line(_cells(run)))
 
+    def add_seconds(self, seconds: float) -> None:
+        """Add to the wall time in the head."""
+        before = float(self.head.get("wall", "0").partition(" ")[0])
+        self.head["wall"] = f"{before + seconds:.0f} s of measuring"
+
     def require_same(self, head: Mapping[str, str]) -> None:
         """Raise ``ValueError`` if rows of now would not compare with those that are there."""
         other = [key for key in head if key not in FREE and self.head.get(key) != head[key]]
@@ -823,6 +828,7 @@ def about(command: str, *, models: Sequence[str] = ()) -> dict[str, str]:
     ]
     return {
         "command": command,
+        "wall": "0 s",
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "machine": f"{_processor()}, {os.cpu_count()} cores, OMP_NUM_THREADS "
         f"{os.environ.get('OMP_NUM_THREADS', 'not set')}",

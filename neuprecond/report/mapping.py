@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from time import perf_counter
 
 from neuprecond.report.counts import PEERS, Counts, Task, about, measure, tasks
 from neuprecond.report.families import MAP_FAMILIES, SIZES, Place
@@ -100,7 +101,7 @@ def make_map(
     done = {run.key for run in counts.runs}
     # A run costs about as the number of unknowns, the small ones something too.
     work = [len(task.keys()) * (task.place.unknowns + 2000.0) for task in wanted]
-    total, so_far = sum(work), 0.0
+    total, so_far, start = sum(work), 0.0, perf_counter()
     try:
         if wanted:
             _warm_up(wanted)
@@ -116,6 +117,7 @@ def make_map(
             progress("drawing what is there", so_far, total)
         # What was measured is shown, even if it is not all.
         order = {key: k for k, key in enumerate(key for task in wanted for key in task.keys())}
+        counts.add_seconds(perf_counter() - start)
         counts.runs.sort(key=lambda run: order.get(run.key, len(order)))
         counts.write()
         # As the file has it: rounded, so that drawing it again gives the same page.
