@@ -175,9 +175,7 @@ def require_near_null(B: object, n: int) -> np.ndarray:
     if near_null.ndim == 1:
         near_null = near_null[:, None]
     if near_null.ndim != 2 or near_null.shape[0] != n or near_null.shape[1] == 0:
-        raise ValueError(
-            f"B (near-null vectors) must have shape ({n}, k) to fit A, got {given}."
-        )
+        raise ValueError(f"B (near-null vectors) must have shape ({n}, k) to fit A, got {given}.")
     if not np.isfinite(near_null).all():
         raise ValueError("B (near-null vectors) must be finite, got a NaN or an infinity.")
     empty = np.flatnonzero(~near_null.any(axis=0))
