@@ -1,5 +1,6 @@
 """The named matrices, each with a line on why it is there, and the lists that laws run over."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -372,7 +373,7 @@ FORMS: dict[str, Case] = {
     "lil_array": Case("lists", lambda A: sparse.lil_array(A)),
     "dok_array": Case("dictionary", lambda A: sparse.dok_array(A)),
     "ndarray": Case("dense", lambda A: A.toarray()),
-    "np.matrix": Case("dense, `*` is a matrix product", lambda A: np.asmatrix(A.toarray())),
+    "np.matrix": Case("dense, `*` is a matrix product", lambda A: _matrix(A)),
     "fortran": Case("dense, by columns", lambda A: np.asfortranarray(A.toarray())),
     "nested-list": Case("lists of floats", lambda A: A.toarray().tolist()),
     "int64-indices": Case("wide indices", lambda A: _wide(A)),
@@ -387,6 +388,12 @@ FORMS: dict[str, Case] = {
     "longdouble": Case("extended precision", lambda A: A.astype(np.longdouble)),
     "big-endian": Case("bytes of another machine", lambda A: A.toarray().astype(">f8")),
 }
+
+
+def _matrix(A: sparse.csr_array) -> np.ndarray:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PendingDeprecationWarning)
+        return np.asmatrix(A.toarray())
 
 
 def _wide(A: sparse.csr_array) -> sparse.csr_array:
@@ -442,16 +449,16 @@ def _with(value: float) -> sparse.csr_array:
 REFUSED: dict[str, Refused] = {
     "wide": Refused("not square", lambda: np.ones((30, 40)), ValueError, r"square.*\(30, 40\)"),
     "empty": Refused("no rows", lambda: sparse.csr_array((0, 0)), ValueError, "at least one row"),
-    "nan": Refused("NaN", lambda: _with(np.nan), ValueError, "NaN at row 1"),
-    "infinity": Refused("infinity", lambda: _with(-np.inf), ValueError, "an infinity at row 1"),
-    "nan-dense": Refused("NaN, dense", lambda: _with(np.nan).toarray(), ValueError, "NaN at row 1"),
+    "nan": Refused("NaN", lambda: _with(np.nan), ValueError, "NaN at row 2"),
+    "infinity": Refused("infinity", lambda: _with(-np.inf), ValueError, "an infinity at row 2"),
+    "nan-dense": Refused("NaN, dense", lambda: _with(np.nan).toarray(), ValueError, "NaN at row 2"),
     "vector": Refused("one dimension", lambda: np.ones(4), ValueError, "matrix"),
     "cube": Refused("three dimensions", lambda: np.ones((2, 2, 2)), ValueError, "matrix"),
     "scalar": Refused("a number", lambda: 3.0, TypeError, "sparse array or matrix"),
     "string": Refused("a file name", lambda: "plate.mtx", TypeError, "sparse array or matrix"),
     "objects": Refused("objects", lambda: np.array([[None]]), TypeError, "numbers"),
     "strings": Refused("strings", lambda: np.array([["a"]]), TypeError, "numbers"),
-    "ragged": Refused("a ragged list", lambda: [[1.0], [1.0, 2.0]], (TypeError, ValueError), ""),
+    "ragged": Refused("a ragged list", lambda: [[1.0], [1.0, 2.0]], ValueError, "nested lists"),
 }
 
 #: Real matrices, see datasets/matrices/SOURCES.md.

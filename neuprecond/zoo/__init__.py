@@ -23,7 +23,7 @@ from neuprecond.zoo.probe import probed, require_sound
 __all__ = ["Card", "Model", "load", "load_model", "models", "save_model"]
 
 # "auto" is meant for matrices of all kinds and speaks up only where A is unlike anything seen.
-VERY_FAR = 4.0 * FAR
+VERY_FAR = 3.0 * FAR
 
 
 def models() -> list[Card]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from neuprecond import checks
+from neuprecond import checks, rows
 from neuprecond.errors import NeuprecondWarning
 from neuprecond.hierarchy import unit_diagonal
 from neuprecond.inference import level_network
@@ -22,11 +22,12 @@ __all__ = ["Model", "least_dominance", "pick_plan"]
 
 # Statistics are clipped to what training saw, this many standard deviations from its mean.
 CLIP = 4.0
-# Further than this from the mean, at several statistics, a matrix is unlike those of training; with
-# a floor for statistics that hardly vary there.
-FAR, SEVERAL, LEAST_SPREAD = 6.0, 3, 0.05
-# One level was trained on matrices up to a condition number of a thousand.
-LEAST_DOMINANCE = 1e-3
+# So many standard deviations from the mean at several statistics, a matrix is unlike those of
+# training: no test problem of a family trained on is, a log-normal one of σ = 3 or a Gram matrix
+# is. With a floor for statistics that hardly vary in training.
+FAR, SEVERAL, LEAST_SPREAD = 5.0, 2, 0.05
+# One level was trained on heat steps up to a condition number of a thousand.
+LEAST_ROW_SUM = 5e-4
 # Rigid body modes and the like: only aggregates carry several near-null vectors.
 SEVERAL_NEAR_NULL = Plan(("sa",), (1,))
 
@@ -197,12 +198,13 @@ class Model:
         part = self._part("pick.")
         mean, spread = part["mean"], np.maximum(part["scale"], LEAST_SPREAD)
         distance = np.abs(statistics - mean) / spread
-        # Larger problems than those of training are what a model is for.
-        distance[STATISTICS.index("unknowns")] = 0.0
+        # Larger problems than those of training are what a model is for, larger hubs with them.
+        for name in ("unknowns", "largest degree"):
+            distance[STATISTICS.index(name)] = 0.0
         outside = np.flatnonzero(distance > far)
         if len(outside) < SEVERAL:
             return []
-        worst = outside[np.argsort(-distance[outside])[:SEVERAL]]
+        worst = outside[np.argsort(-distance[outside])[:3]]
         named = ", ".join(
             f"{STATISTICS[k]!r} {statistics[k]:.2g} (trained on {mean[k]:.2g} ± {spread[k]:.2g})"
             for k in worst
@@ -215,12 +217,19 @@ class Model:
 
 
 def _one_level_remarks(A: sparse.csr_array, who: str) -> list[str]:
-    dominance = least_dominance(A)
-    if dominance >= LEAST_DOMINANCE:
+    """Say so if the typical row of A maps constants to almost nothing, as a Laplacian's does."""
+    scaled_A, s = unit_diagonal(A)
+    candidates = [np.ones_like(s), s.min() / s]
+    residuals = [
+        float(np.median(rows.relative_residual(*rows.csr(scaled_A), v)))
+        for v in candidates
+        if v.min() > 1e-100
+    ]
+    if min(residuals) >= LEAST_ROW_SUM:
         return []
     return [
-        f"{who} is of one level, for matrices of dominant rows; the least dominant row of A is so "
-        f"by {dominance:.1e} of its diagonal (trained on {LEAST_DOMINANCE:g} and more). Steps "
+        f"A lies outside of what {who} was trained on: it is of one level, and the typical row of "
+        f"A sums to {min(residuals):.1e} of its absolute sum (trained on 1e-3 and more). Steps "
         'will grow with the size of A: load("auto", A) takes a model of several levels here.'
     ]
 
@@ -236,7 +245,7 @@ def least_dominance(A: sparse.csr_array) -> float:
     0.75
     """
     _, s = unit_diagonal(A)
-    rows = abs(A)
+    size = abs(A)
     with np.errstate(all="ignore"):
-        shares = [rows.sum(axis=1) * s * s, s * (rows @ s)]
+        shares = [size.sum(axis=1) * s * s, s * (size @ s)]
     return float(2.0 - min(np.nan_to_num(share, nan=np.inf).max() for share in shares))

@@ -125,7 +125,10 @@ def expected_steps(A: sparse.csr_array, M: LinearOperator, x: np.ndarray, *, ste
         error -= alpha * p
         r -= alpha * q
         before = product
-        reached = 0.5 * np.log10(max(error @ r / first, 1e-300))
+        energy = error @ r
+        if energy < -1e-8 * first:
+            _refuse("eᵀAe", energy)
+        reached = 0.5 * np.log10(max(energy / first, 1e-300))
         if reached <= wanted:
             return step - 1 + (wanted - last) / (reached - last)
         last = reached
