@@ -110,7 +110,7 @@ def _as_sparse(A: object) -> sparse.sparray:
     return sparse.coo_array(wide)
 
 
-def asymmetry(A: sparse.sparray) -> float:
+def asymmetry(A: sparse.csr_array) -> float:
     """Largest entry of abs(A - A.T) relative to the largest of abs(A); 0 for an empty pattern.
 
     Examples
@@ -121,8 +121,10 @@ def asymmetry(A: sparse.sparray) -> float:
     top = abs(A).max() if A.nnz else 0.0
     if top == 0.0:
         return 0.0
-    # Dividing first keeps entries near the overflow limit from becoming infinities.
-    scaled = A / top
+    # Dividing first keeps entries near the overflow limit from becoming infinities; entry by entry,
+    # since one over a subnormal top would be one.
+    scaled = A.copy()
+    scaled.data = scaled.data / top
     return float(abs(scaled - scaled.T).max())
 
 

@@ -522,10 +522,10 @@ def _solve_one(
     # Dividing by nothing is one of the statuses, not a warning.
     with np.errstate(all="ignore"):
         status = _run(watched, restart)
-        x = watched.x
-        residual = watched.residual(x)
+        residual = watched.residual(watched.x)
+        x = watched.x * unit * scale
     return _Column(
-        x * unit * scale,
+        x,
         watched.iterations,
         residual,
         watched.history,
