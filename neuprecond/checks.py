@@ -111,7 +111,7 @@ def _as_sparse(A: object) -> sparse.sparray:
 
 
 def asymmetry(A: sparse.csr_array) -> float:
-    """Largest entry of abs(A - A.T) relative to the largest of abs(A); 0 for an empty pattern.
+    """Measure the largest entry of abs(A - A.T) by the largest of abs(A); 0 for an empty pattern.
 
     Examples
     --------
@@ -128,12 +128,22 @@ def asymmetry(A: sparse.csr_array) -> float:
     return float(abs(scaled - scaled.T).max())
 
 
-def require_symmetric(A: sparse.sparray, *, who: str) -> None:
-    """Raise ``NotDefiniteError`` unless A equals its transpose up to rounding."""
-    off = asymmetry(A)
+def require_symmetric(A: sparse.csr_array, *, who: str) -> None:
+    """Raise ``NotDefiniteError`` unless A equals its transpose up to rounding.
+
+    Where A has a whole diagonal, after scaling it to ±1: in a badly scaled matrix a large entry
+    would hide all others.
+    """
+    off, scaling = asymmetry(A), ""
+    d = np.abs(A.diagonal())
+    if off <= SYMMETRY_TOLERANCE and (d > 0).all():
+        s = 1.0 / np.sqrt(d)
+        values = (A.data * np.repeat(s, np.diff(A.indptr))) * s[A.indices]
+        off = asymmetry(sparse.csr_array((values, A.indices, A.indptr), shape=A.shape))
+        scaling = ", after scaling A to a unit diagonal,"
     if off > SYMMETRY_TOLERANCE:
         raise NotDefiniteError(
-            f"{who} needs a symmetric A; max |A - Aᵀ| / max |A| is {off:.1e}. "
+            f"{who} needs a symmetric A; max |A - Aᵀ| / max |A|{scaling} is {off:.1e}. "
             'Try load("auto", A) with GMRES.'
         )
 
@@ -157,7 +167,7 @@ def require_definite_diagonal(A: sparse.sparray, *, who: str) -> None:
 
 
 def require_near_null(B: object, n: int) -> np.ndarray:
-    """B as a float64 array of shape (n, k), k >= 1.
+    """Copy B as a float64 array of shape (n, k), k >= 1.
 
     Raises
     ------

@@ -319,8 +319,10 @@ def _unit(A: sparse.csr_array) -> float:
     size = abs(A.data)
     if not size.any():
         return 1.0
-    exponents = np.frexp([size[size > 0].min(), size.max()])[1]
-    return float(np.ldexp(1.0, int(np.clip(-exponents.sum() // 2, -1000, 1000))))
+    least, most = (int(e) for e in np.frexp([size[size > 0].min(), size.max()])[1])
+    # A range too wide for the floating-point numbers loses its smallest entries.
+    middle = min(-(least + most) // 2, 1000 - most)
+    return float(np.ldexp(1.0, min(max(middle, -1000), 1000)))
 
 
 @dataclass

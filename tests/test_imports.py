@@ -49,6 +49,7 @@ ALLOWED = {
         "operators",
         "spai",
         "statistics",
+        "rows",
     },
     "diagnose": {"checks", "errors", "hierarchy", "statistics", "zoo"},
     "report": {"checks", "classical", "errors", "krylov", "problems", "zoo"},

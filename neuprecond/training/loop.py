@@ -27,7 +27,7 @@ from neuprecond.training.batches import draw_problem, ingredients
 from neuprecond.training.checkpoints import Progress as State
 from neuprecond.training.checkpoints import load_checkpoint, save_checkpoint
 from neuprecond.training.measure import fractional_count
-from neuprecond.training.pick import fit_pick, measure_plans
+from neuprecond.training.pick import DENSITY_SHARE, fit_pick, measure_plans
 from neuprecond.training.recipes import Recipe
 from neuprecond.zoo.atomic import write_bytes, write_tensors
 from neuprecond.zoo.card import Card, network_facts, write_card
@@ -303,7 +303,7 @@ def _labels(
     # Plans are measured as they will be used, with the values just learned.
     values = level_network(weights)
     digest = hashlib.sha256(b"".join(weights[name].tobytes() for name in sorted(weights)))
-    key = json.dumps([recipe.labels, seed, list(PLANS), digest.hexdigest()])
+    key = json.dumps([recipe.labels, seed, list(PLANS), DENSITY_SHARE, digest.hexdigest()])
     statistics, costs = _read_labels(path, key)
     with _bar(console) as bar:
         for number, part in bar.track(list(enumerate(parts)), description="measuring plans"):
