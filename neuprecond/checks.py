@@ -138,9 +138,11 @@ def require_symmetric(A: sparse.csr_array, *, who: str) -> None:
     d = np.abs(A.diagonal())
     if off <= SYMMETRY_TOLERANCE and (d > 0).all():
         s = 1.0 / np.sqrt(d)
-        values = (A.data * np.repeat(s, np.diff(A.indptr))) * s[A.indices]
-        off = asymmetry(sparse.csr_array((values, A.indices, A.indptr), shape=A.shape))
-        scaling = ", after scaling A to a unit diagonal,"
+        with np.errstate(over="ignore"):
+            values = (A.data * np.repeat(s, np.diff(A.indptr))) * s[A.indices]
+        if np.isfinite(values).all():
+            off = asymmetry(sparse.csr_array((values, A.indices, A.indptr), shape=A.shape))
+            scaling = ", after scaling A to a unit diagonal,"
     if off > SYMMETRY_TOLERANCE:
         raise NotDefiniteError(
             f"{who} needs a symmetric A; max |A - Aᵀ| / max |A|{scaling} is {off:.1e}. "
