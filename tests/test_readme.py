@@ -99,7 +99,7 @@ def test_failures_count_against_learned_and_never_for_a_rival(script):
         numbers = (iterations, 1.0, 2.0 * iterations, 0.1, 0.2, 1e-9)
         return measure.Row("case", 8, 3, 64, 288, M, *numbers, status)
 
-    suite = measure.Suite("m", (), bar=("rs", "sa"), panel=("rs", "sa"))
+    suite = measure.Suite("m", (), bar=("rs", "sa"), panel=("rs", "sa", "sa08"))
     rows = [row("rs", 3, "M is not definite"), row("sa", 10), row("twin", 12)]
     found = {r.rival: r for r in measure.ratios([*rows, row("learned", 6)], suite)[::4]}
     assert found["twin"].mean == pytest.approx(0.5)

@@ -117,7 +117,7 @@ SUITES = {
             Case(f"heat step, κ = {kappa}", "heat", (32, 64, 128, 256, 512), {"kappa": kappa})
             for kappa in (10, 100, 1000)
         ),
-        bar=("fsai",),
+        bar=("jacobi", "ic0", "fsai"),
         panel=("jacobi", "ic0", "fsai"),
     ),
 }
@@ -327,9 +327,10 @@ def ratios(rows: Sequence[Row], suite: Suite) -> list[Ratio]:
     The best is taken instance by instance and measure by measure. A rival that did not converge is
     not the best of anything; a learned M that did not counts with at least ``MAXITER`` iterations.
     """
-    rivals = {"twin": (TWIN,), f"best of {' and '.join(suite.bar)}": suite.bar}
-    if suite.panel != suite.bar:
-        rivals["best of all classical"] = suite.panel
+    rivals: dict[str, tuple[str, ...]] = {"twin": (TWIN,)}
+    if suite.bar != suite.panel:
+        rivals[f"best of {' and '.join(suite.bar)}"] = suite.bar
+    rivals["best of all classical"] = suite.panel
     by_instance = {key: {row.M: row for row in group} for key, group in instances(rows)}
     found = []
     for rival, names in rivals.items():
