@@ -26,6 +26,7 @@ __all__ = [
     "path",
     "poisson",
     "random_definite",
+    "read_real",
     "rescaled",
     "spread",
 ]
@@ -164,8 +165,13 @@ def _hilbert(n: int) -> sparse.csr_array:
     return sparse.csr_array(1.0 / (i[:, None] + i - 1.0))
 
 
+def read_real(name: str) -> sparse.csr_array:
+    """A matrix of datasets/matrices."""
+    return problems.read(MATRICES / f"{name}.npz")
+
+
 def _real(name: str) -> Callable[[], object]:
-    return lambda: problems.read(MATRICES / f"{name}.npz")
+    return lambda: read_real(name)
 
 
 #: Symmetric positive definite.

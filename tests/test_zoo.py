@@ -316,7 +316,7 @@ def test_wrong_near_null_vectors(B, error, words, model):
 # Checks of M.
 
 
-@pytest.mark.parametrize("name", ["lognormal", "delaunay", "heat", "gram", "scaled-far"])
+@pytest.mark.parametrize("name", ["lognormal", "delaunay", "heat", "roads", "scaled-far"])
 def test_expected_steps_are_those_of_cg(name):
     """Foretold from ten steps and counted to the end, for M and Jacobi."""
     A = checks.as_csr(DEFINITE[name].make())

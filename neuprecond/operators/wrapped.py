@@ -69,6 +69,12 @@ class Fallback(ApproximateInverse):
     def _matmat(self, R: np.ndarray) -> np.ndarray:
         return self._M.matmat(R)
 
+    def _apply_vector(self, r: np.ndarray) -> np.ndarray:
+        return self._M.matvec(r)
+
+    def _apply_block(self, R: np.ndarray) -> np.ndarray:
+        return self._M.matmat(R)
+
     def _rmatvec(self, r: np.ndarray) -> np.ndarray:
         return self._M.rmatvec(np.asarray(r).reshape(-1))
 

@@ -117,9 +117,9 @@ def load(
     check : bool or str
         True: A must be near what the model was trained on, else a `NeuprecondWarning` says what is
         how far outside; M must be finite and definite on a random vector. "probe": besides, a few
-        steps of CG compare M with its twin; where learning has made it worse, M is the twin, with a
-        warning. "strict": like "probe", but what would be a warning is raised. False: neither; A
-        itself is checked always.
+        steps of CG compare M with its twin; where learning has made it worse, M is the twin, or
+        Jacobi where that is better still, with a warning. "strict": like "probe", but what would
+        be a warning is raised. False: neither; A itself is checked always.
 
     Returns
     -------

@@ -4,9 +4,11 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator
 
+from neuprecond import classical
 from neuprecond.errors import NotDefiniteError
 from neuprecond.hierarchy import unit_diagonal
 from neuprecond.operators.base import ApproximateInverse
+from neuprecond.operators.wrapped import Fallback
 
 __all__ = ["expected_steps", "probed", "require_sound"]
 
@@ -41,7 +43,7 @@ def require_sound(A: sparse.csr_array, M: ApproximateInverse) -> None:
 def probed(
     A: sparse.csr_array, M: ApproximateInverse, twin: ApproximateInverse
 ) -> tuple[ApproximateInverse, list[str]]:
-    """M, or its twin where a few steps of CG show that it is better, with a sentence on it.
+    """Give M, or what a few steps of CG show to be better: its twin, or Jacobi; with a sentence.
 
     Parameters
     ----------
@@ -61,6 +63,14 @@ def probed(
     x = (twin @ (v / s)) / s
     learned = expected_steps(A, M, x, steps=STEPS)
     unlearned = expected_steps(A, twin, x, steps=STEPS)
+    simple = classical.jacobi(A)
+    diagonal = expected_steps(A, simple, x, steps=STEPS)
+    # What Jacobi will take is only known once it is there: its first steps flatter.
+    if diagonal <= STEPS and diagonal < BETTER * min(learned, unlearned):
+        return Fallback(simple), [
+            f"Jacobi needs {diagonal:.1f} steps of CG on this A, the learned M of model "
+            f"{M.model!r} {learned:.1f} and its unlearned twin {unlearned:.1f}: M is Jacobi."
+        ]
     if unlearned >= BETTER * learned:
         return M, []
     return twin, [
