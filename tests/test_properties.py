@@ -83,7 +83,8 @@ def require_promises(A, M):
 def test_any_definite_matrix(A, check):
     kept = copy.deepcopy(A)
     M = quiet("auto", A, check=check)
-    assert M.kind != "classical"
+    # A probe may find that Jacobi is better still, as on nearly diagonal matrices.
+    assert M.kind != "classical" or (check == "probe" and M.name == "jacobi")
     require_promises(A, M)
     again = quiet("auto", A, check=check)
     assert np.array_equal(M @ np.eye(A.shape[0]), again @ np.eye(A.shape[0]))
