@@ -16,6 +16,7 @@ from neuprecond.interpolation import classical_interpolation
 
 __all__ = [
     "BASES",
+    "LUMPED",
     "Elimination",
     "Level",
     "coarsen",
@@ -29,6 +30,9 @@ __all__ = [
 #: Ways to coarsen: classical strength or evolution strength with Ruge-Stüben splitting, and
 #: smoothed aggregates. Which one is right depends on the matrix; see `neuprecond.zoo`.
 BASES = ("rs", "evo", "sa", "sa0")
+#: Aggregates as they are: a coarse matrix has never more entries than its fine one. What is left
+#: where the others fill up.
+LUMPED = "lumped"
 
 # Ritz values approach the largest eigenvalue from below; this covers what few steps leave out.
 EIGENVALUE_SAFETY = 1.05
@@ -39,6 +43,9 @@ LEAST_SHARE = 0.2
 # Entries this small relative to the diagonal are rounding left by a Galerkin product, and so is a
 # diagonal relative to the square of its column of P.
 ROUNDING = 1e-14
+
+# Rows of 3-D elasticity have 120 entries in the mean of entries, of random graphs 300.
+HUBS = 500
 
 _RANDOM_STATE = threading.Lock()
 
@@ -238,9 +245,11 @@ def near_null_scaling(A: sparse.csr_array, s: np.ndarray) -> np.ndarray:
 
 
 def _strength(A: sparse.csr_array, base: str) -> sparse.csr_array:
+    if base == "evo" and _has_hubs(A):
+        base = "rs"
     if base == "rs":
         return pyamg.strength.classical_strength_of_connection(A, theta=0.25, norm="abs")
-    if base in ("sa", "sa0"):
+    if base in ("sa", "sa0", LUMPED):
         theta = 0.08 if base == "sa" else 0.0
         return pyamg.strength.symmetric_strength_of_connection(A, theta=theta)
     with _own_random_state(), np.errstate(all="ignore"):
@@ -248,6 +257,12 @@ def _strength(A: sparse.csr_array, base: str) -> sparse.csr_array:
         return pyamg.strength.evolution_strength_of_connection(
             A.copy(), B=np.ones((A.shape[0], 1)), epsilon=4.0
         )
+
+
+def _has_hubs(A: sparse.csr_array) -> bool:
+    """Whether rows are so unequal that evolution strength, of cost Σ (row length)², takes ages."""
+    lengths = np.diff(A.indptr).astype(np.float64)
+    return bool(lengths @ lengths > HUBS * A.nnz)
 
 
 def _split_and_interpolate(
@@ -315,8 +330,10 @@ def _aggregate(
     strong: sparse.csr_array,
     B: np.ndarray,
     member: sparse.csr_array | None = None,
+    *,
+    smooth: bool = True,
 ) -> tuple[sparse.csr_array, np.ndarray, np.ndarray, np.ndarray]:
-    """Standard aggregates, fitted to B and smoothed by one damped Jacobi step.
+    """Aggregate the standard way, fit to B and smooth by one damped Jacobi step.
 
     Returns P, roots, coarse B, and the aggregate that each coarse unknown belongs to.
     """
@@ -352,6 +369,8 @@ def _aggregate(
         tentative = sparse.csr_array(tentative.tocsr())[:, independent]
         roots, owner = np.repeat(roots, k)[independent], np.repeat(owner, k)[independent]
         Bc = Bc[independent]
+    if not smooth:
+        return tentative, np.asarray(roots), Bc, owner
     weight = 4.0 / 3.0 / largest_eigenvalue(scaled_A)
     step = sparse.csr_array(A @ tentative)
     d = A.diagonal()
@@ -374,7 +393,7 @@ def coarsen(
     A : csr_array, shape (n, n)
         Symmetric, with a positive diagonal, sorted.
     base : str
-        One of `BASES`.
+        One of `BASES`, or `LUMPED`.
     B : ndarray of shape (n, k), optional
         Near-null vectors of A, k > 1; only base "sa" takes them.
     v : ndarray of shape (n,), optional
@@ -413,8 +432,9 @@ def coarsen(
         flat = A if v is None else scaled(A, v)
         near_null = 1.0 / s if v is None else v / s
         strong = sparse.csr_array(_strength(flat, base))
-        if base in ("sa", "sa0"):
-            P, roots, Bc, owner = _aggregate(flat, scaled_A, strong, np.ones((A.shape[0], 1)))
+        if base in ("sa", "sa0", LUMPED):
+            ones, smooth = np.ones((A.shape[0], 1)), base != LUMPED
+            P, roots, Bc, owner = _aggregate(flat, scaled_A, strong, ones, smooth=smooth)
         else:
             P, roots = _split_and_interpolate(flat, strong)
             Bc, owner = np.ones((len(roots), 1)), np.arange(len(roots))

@@ -10,6 +10,7 @@ from scipy import sparse
 from neuprecond import rows
 from neuprecond.features import LevelFeatures, level_features
 from neuprecond.hierarchy import (
+    LUMPED,
     Elimination,
     Level,
     coarsen,
@@ -88,6 +89,10 @@ PLANS = {
 SMOOTHER_BOUND = 1.0
 INTERPOLATION_BOUND = 0.5
 MAX_LEVELS = 20
+# Bounds of a coarse matrix's entries over its fine one's, of all levels' over the finest's, and of
+# multiplications of a Galerkin product over the fine entries. Grids and meshes in space have 2, 3
+# and 100; where more is asked for, aggregates are taken as they are.
+LARGEST_GROWTH, LARGEST_COMPLEXITY, LARGEST_WORK = 3.0, 6.0, 300.0
 # Where coarsening stalls, up to this many unknowns are inverted all the same.
 LARGEST_BOTTOM = 600
 
@@ -169,15 +174,14 @@ def build_cycle(
     # jump at small changes of a matrix, and a learned coarse matrix must not end up with another,
     # perhaps worse, hierarchy than its twin.
     plain = current
-    depth = 0
+    depth, total = 0, current.nnz
     while current.shape[0] > COARSEST and depth < MAX_LEVELS:
-        level = coarsen(plain, plan.base(depth), B=B, v=v, nodes=nodes)
-        if level is None and B is None:
-            # Couplings of many neighbours are all weak by an absolute measure.
-            level = coarsen(plain, "rs", v=v)
+        room = min(LARGEST_GROWTH * plain.nnz, LARGEST_COMPLEXITY * A.nnz - total)
+        level, coarse = _coarsened(plain, plan.base(depth), room, B=B, v=v, nodes=nodes)
         lap("coarsen")
-        if level is None:
+        if level is None or coarse is None:
             break
+        total += coarse.nnz
         if current is not plain:
             plain_level, level = level, on_matrix(level, current)
         else:
@@ -191,8 +195,7 @@ def build_cycle(
             P, d = changed_interpolation(level, entry), smoother_diagonal(smoother)
         smoothed = CycleLevel(level.A, _smoother(level.A, d), P)
         stages.append(_Stage(smoothed, level.s, plan.visit(depth)))
-        current = galerkin(level.A, P)
-        plain = current if P is level.P0 else galerkin(plain_level.A, plain_level.P0)
+        current, plain = coarse if P is plain_level.P0 else galerkin(level.A, P), coarse
         v, nodes = None, level.coarse_nodes
         B = level.coarse_near_null if level.coarse_near_null.shape[1] > 1 else None
         depth += 1
@@ -222,6 +225,36 @@ def build_cycle(
         nnz=A.nnz,
         setup_seconds=seconds,
     )
+
+
+def _coarsened(
+    A: sparse.csr_array,
+    base: str,
+    room: float,
+    *,
+    B: np.ndarray | None,
+    v: np.ndarray | None,
+    nodes: np.ndarray | None,
+) -> tuple[Level | None, sparse.csr_array | None]:
+    """One step of coarsening with the twin's coarse matrix, of ``room`` entries at most.
+
+    Random graphs and networks with hubs fill up under any interpolation that is worth its name.
+    """
+    level = coarsen(A, base, B=B, v=v, nodes=nodes)
+    if level is None and B is None:
+        # Couplings of many neighbours are all weak by an absolute measure.
+        level = coarsen(A, "rs", v=v)
+    if level is None or B is not None:
+        return level, None if level is None else galerkin(level.A, level.P0)
+    lengths = np.diff(level.P0.indptr)
+    pattern = sparse.csr_array((np.ones(A.nnz), A.indices, A.indptr), shape=A.shape)
+    work = lengths @ np.minimum(level.P0.shape[1], pattern @ lengths)
+    if work <= LARGEST_WORK * A.nnz:
+        coarse = galerkin(level.A, level.P0)
+        if coarse.nnz <= room:
+            return level, coarse
+    level = coarsen(A, LUMPED, v=v)
+    return level, None if level is None else galerkin(level.A, level.P0)
 
 
 def reduce_exactly(A: sparse.csr_array, B: np.ndarray | None = None) -> "Reduction":

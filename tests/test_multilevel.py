@@ -4,15 +4,15 @@ import copy
 
 import numpy as np
 import pytest
-from cases import DEFINITE, NEAR_NULL, SINGULAR, laplacian, poisson, rescaled
+from cases import DEFINITE, NEAR_NULL, SINGULAR, grounded, laplacian, poisson, rescaled
 from scipy import sparse
 
 from neuprecond import checks, load_model, problems, solve
 from neuprecond.classical import jacobi
 from neuprecond.errors import NotDefiniteError
-from neuprecond.hierarchy import BASES, coarsen, unit_diagonal
+from neuprecond.hierarchy import BASES, LUMPED, coarsen, galerkin, unit_diagonal
 from neuprecond.inference import level_network
-from neuprecond.multilevel import PLANS, Plan, build_cycle
+from neuprecond.multilevel import LARGEST_COMPLEXITY, PLANS, Plan, build_cycle
 from neuprecond.operators.cycle import COARSEST, Cycle
 from neuprecond.zoo.choose import MULTILEVEL
 
@@ -365,3 +365,43 @@ def test_hubs_do_not_fool_the_eigenvalue_estimate():
     for plan in PLANS:
         for values in VALUES:
             require_definite(A, built(A, values, plan))
+
+
+def random_network(n, degree, seed):
+    edges = np.random.default_rng(seed).integers(0, n, (n * degree // 2, 2))
+    return grounded(laplacian(edges[edges[:, 0] != edges[:, 1]], n), 1e-3)
+
+
+def network_with_hubs(n, seed):
+    rng = np.random.default_rng(seed)
+    edges = np.column_stack([rng.integers(0, n, 4 * n), (n * rng.random(4 * n) ** 3).astype(int)])
+    return grounded(laplacian(edges[edges[:, 0] != edges[:, 1]], n), 1e-3)
+
+
+@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: random_network(4000, 3, 2216),
+        lambda: random_network(3000, 6, 2217),
+        lambda: random_network(1500, 20, 2218),
+        lambda: network_with_hubs(5000, 2219),
+    ],
+    ids=["degree-3", "degree-6", "degree-20", "hubs"],
+)
+def test_graphs_that_fill_up_stay_sparse(make, plan):
+    """Coarse matrices of random graphs are dense unless something is done: 50 times A's entries."""
+    A = checks.as_csr(make())
+    for values in ("twin", "packaged"):
+        M = built(A, values, plan)
+        assert M.operator_complexity <= LARGEST_COMPLEXITY + 1.0
+        b = np.random.default_rng(2220).standard_normal(A.shape[0])
+        assert solve(A, b, M=M, maxiter=40).converged
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_aggregates_as_they_are(name):
+    A, _ = unit_diagonal(made(name))
+    level = coarsen(A, LUMPED)
+    assert level is None or np.diff(level.P0.indptr).max() <= 1
+    assert level is None or galerkin(level.A, level.P0).nnz <= A.nnz
