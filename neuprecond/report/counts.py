@@ -691,7 +691,7 @@ class Counts:
         return counts
 
     @classmethod
-    def read(cls, folder: Path) -> "Counts":
+    def read(cls, folder: str | Path) -> "Counts":
         """Read what is there; a last row that was cut off is left out.
 
         Raises
@@ -701,6 +701,7 @@ class Counts:
         ValueError
             If it has other columns.
         """
+        folder = Path(folder)
         head, runs = _read(folder / "counts.csv", Run)
         curves = (
             _read(folder / "curves.csv", _CurveRow)[1] if (folder / "curves.csv").exists() else []

@@ -207,6 +207,8 @@ def _number(value: float) -> str:
     """Write a parameter or a number of unknowns as short as can be."""
     if value == 0:
         return "0"
+    if 1000 <= value < 1e5 and float(value).is_integer() and value % 1000:
+        return f"{value:.0f}"
     power = int(np.floor(np.log10(abs(value)) + 1e-9))
     rounded = value / 10.0**power
     if power >= 4 or power <= -3:
