@@ -14,11 +14,10 @@ from neuprecond.problems import Problem
 
 __all__ = ["MAP_FAMILIES", "SIZES", "MapFamily", "Place"]
 
-#: Unknowns asked for, by the scale of the map. The last one of "full" is for `large` families only.
+#: Unknowns asked for, by the scale of the map; more than 300 000 only where a line is `large`.
 SIZES = {
     "small": (256, 1024),
     "middle": (256, 1024, 4096, 16384),
-    "full": (1024, 4096, 16384, 65536, 1_000_000),
 }
 # Larger problems than this are drawn for the families that say so.
 LARGE = 300_000
