@@ -56,7 +56,8 @@ STUDY = (
     "reproduce anyone's experiments. A plain network outputs A⁻¹; the others have the pole put in "
     "by hand: the sizes of rows or the diagonal divided out, and Newton–Schulz steps behind a "
     "bounded output. Two proven lines stand beside the measurements: ‖I − MA‖ ≥ 1 − σmin‖M‖, and "
-    "1/σmin², the Lipschitz constant of inversion."
+    "1/σmin², the Lipschitz constant of inversion. All networks are 128 wide: where one fails at κ "
+    "near one already, its size fails and not the pole."
 )
 
 
