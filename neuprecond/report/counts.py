@@ -735,7 +735,7 @@ class Counts:
     def add_seconds(self, seconds: float) -> None:
         """Add to the wall time in the head."""
         before = float(self.head.get("wall", "0").partition(" ")[0])
-        self.head["wall"] = f"{before + seconds:.0f} s of measuring"
+        self.head["wall"] = f"{before + seconds:.1f} s of measuring"
 
     def require_same(self, head: Mapping[str, str]) -> None:
         """Raise ``ValueError`` if rows of now would not compare with those that are there."""

@@ -101,7 +101,7 @@ def make_map(
     done = {run.key for run in counts.runs}
     # A run costs about as the number of unknowns, the small ones something too.
     work = [len(task.keys()) * (task.place.unknowns + 2000.0) for task in wanted]
-    total, so_far, start = sum(work), 0.0, perf_counter()
+    total, so_far, clock = sum(work), 0.0, perf_counter()
     try:
         if wanted:
             _warm_up(wanted)
@@ -112,12 +112,16 @@ def make_map(
             for run, curve in measure(task, skip=done.__contains__):
                 counts.append(run, curve)
             so_far += share
+            # Also when it is killed outright, the head tells how long it took.
+            now = perf_counter()
+            counts.add_seconds(now - clock)
+            clock = now
+            counts.write()
     finally:
         if progress is not None:
             progress("drawing what is there", so_far, total)
         # What was measured is shown, even if it is not all.
         order = {key: k for k, key in enumerate(key for task in wanted for key in task.keys())}
-        counts.add_seconds(perf_counter() - start)
         counts.runs.sort(key=lambda run: order.get(run.key, len(order)))
         counts.write()
         # As the file has it: rounded, so that drawing it again gives the same page.
