@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import os
 import pickle
 import subprocess
 import sys
@@ -304,6 +305,29 @@ def test_spawned_workers_take_it():
 
 def identity(b):
     return linalg.aslinearoperator(sparse.eye_array(len(b)))
+
+
+FORK = """
+import multiprocessing, pickle, sys
+import numpy as np
+
+M = pickle.load(open(sys.argv[1], "rb"))
+r = np.ones(M.shape[0])
+expected = M @ r
+
+def apply(k):
+    return np.array_equal(M @ r, expected)
+
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    assert all(pool.map(apply, range(8)))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_it_survives_a_fork(tmp_path):
+    path = tmp_path / "M.pickle"
+    path.write_bytes(pickle.dumps(OPERATORS["cycle-rs-w"]()[1]))
+    subprocess.run([sys.executable, "-c", FORK, str(path)], check=True, timeout=120)
 
 
 DEFINITE_SOLVERS = {

@@ -265,6 +265,17 @@ def test_storage_does_not_matter(form, model):
     assert pickle.dumps(other) == kept
 
 
+@pytest.mark.parametrize("dtype", [np.bool_, np.float16, np.uint8, np.longdouble, ">f4", "<c16"])
+def test_numbers_of_every_width(dtype):
+    A = np.eye(130, dtype=dtype)
+    for model in ("auto", MULTILEVEL):
+        if np.dtype(dtype).kind == "c" and model != "auto":
+            continue
+        M = quiet(model, A)
+        assert M.dtype == np.float64
+        assert np.allclose(M @ np.ones(130), 1.0, rtol=0.3)
+
+
 def test_memory_mapped_matrices(tmp_path):
     A = poisson(16)
     parts = []
