@@ -38,6 +38,8 @@ __all__ = ["train"]
 WORTH_TRAINING = 0.3
 # Right-hand sides a sample, out of those it carries.
 COLUMNS, VECTORS = 4, 16
+# Shares of what was learned that a cautious recipe tries.
+SHARES = (1.0, 0.85, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.0)
 # Share of the steps over which the learning rate rises.
 WARM_UP = 0.15
 
@@ -250,6 +252,7 @@ def train(
                 losses = []
                 save_state()
     net.load_state_dict(best)
+    share = _shrink(recipe, seed, net, console) if recipe.cautious else 1.0
     _, counts = _validate(checks)
     tensors = {f"values.{key}": value.cpu().numpy() for key, value in net.state_dict().items()}
     figures: dict[str, float] = {}
@@ -259,7 +262,43 @@ def train(
         pick, figures = fit_pick(statistics, costs, seed=seed)
         tensors |= {f"pick.{key}": value for key, value in pick.items()}
     state.seconds = time.perf_counter() - clock
-    return _write(recipe, folder, tensors, checks, counts, state, figures, seed, device)
+    facts = {"share": share, "pick": figures}
+    return _write(recipe, folder, tensors, checks, counts, state, facts, seed, device)
+
+
+def _shrink(recipe: Recipe, seed: int, net: Any, console: Console) -> float:
+    """Scale the last layers until no small validation problem needs more steps than its twin.
+
+    Returns
+    -------
+    float
+        The share of the network's outputs that is left, the largest of `SHARES` that will do.
+    """
+    rng = np.random.default_rng([seed, 6])
+    kind, problems = KINDS[recipe.kind], []
+    with _bar(console) as bar:
+        parts = [part for part in recipe.mix for _ in range(recipe.cautious)]
+        for number, part in bar.track(list(enumerate(parts)), description="twin's iterations"):
+            # Behind the problems that checkpoints are chosen by.
+            after = 2 * len(recipe.mix) + number
+            problem = draw_problem(part, "validation", after, rng, part.label_sizes).problem
+            learned, twin = kind.operators(problem.A, problem.b, net)
+            steps = np.ceil(fractional_count(problem.A, problem.b, twin))
+            problems.append((problem.A, problem.b, learned, steps))
+    last: list[torch.nn.Linear] = [net.smoother_out, net.entry_out]
+    whole = [(layer.weight.detach().clone(), layer.bias.detach().clone()) for layer in last]
+    for share in SHARES:
+        with torch.no_grad():
+            for layer, (weight, bias) in zip(last, whole, strict=True):
+                layer.weight.copy_(share * weight)
+                layer.bias.copy_(share * bias)
+        worse = sum(
+            np.ceil(fractional_count(A, b, learned())) > steps for A, b, learned, steps in problems
+        )
+        console.print(f"share {share} of what was learned: worse on {worse} of {len(problems)}")
+        if worse == 0:
+            break
+    return share
 
 
 def _step(
@@ -342,7 +381,7 @@ def _write(
     checks: list[_Check],
     counts: np.ndarray,
     state: State,
-    figures: dict[str, float],
+    facts: dict[str, Any],
     seed: int,
     device: str,
 ) -> Path:
@@ -385,7 +424,7 @@ def _write(
             "learned_over_twin": round(float(np.exp(np.log(counts / twin).mean())), 4),
             "learned_over_classical": round(float(np.exp(np.log(counts / classical).mean())), 4),
             "classical": list(_rivals(recipe)),
-            "pick": figures,
+            **facts,
             "iterations": by_family,
         },
     )
