@@ -11,9 +11,9 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 NAME ?= diffusion2d
 
 # Vectors are too short here for threads of BLAS, which would only wait for each other.
-demo test results: export OMP_NUM_THREADS ?= 1
+demo test results map-small: export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint train results clean
+.PHONY: demo test lint train results map-small clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/python examples/demo.py
@@ -26,6 +26,10 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+# A small map, in a minute or two: families × sizes × preconditioners, drawn and judged.
+map-small: $(VENV)/dev.stamp
+	$(BIN)/neuprecond map --small --fresh --out map
+
 # A packaged model anew: make train NAME=heat
 train: $(VENV)/dev.stamp
 	$(BIN)/python -m neuprecond.training $(NAME)
@@ -37,7 +41,7 @@ results: $(VENV)/dev.stamp
 	$(BIN)/python datasets/results/table.py
 
 clean:
-	rm -rf $(VENV) demo-output
+	rm -rf $(VENV) demo-output map
 
 # Loading a packaged model needs no torch, so the demo does without.
 $(VENV)/demo.stamp: pyproject.toml constraints.txt | $(BIN)/python
