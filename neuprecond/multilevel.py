@@ -22,7 +22,13 @@ from neuprecond.hierarchy import (
     scaled,
     unit_diagonal,
 )
-from neuprecond.operators.cycle import COARSEST, Cycle, CycleLevel, chebyshev_smoother
+from neuprecond.operators.cycle import (
+    COARSEST,
+    FRACTION,
+    Cycle,
+    CycleLevel,
+    chebyshev_smoother,
+)
 
 __all__ = [
     "PLANS",
@@ -88,6 +94,9 @@ PLANS = {
 # shrink, two-phase problems took half as many iterations again as the twin.
 SMOOTHER_BOUND = 1.0
 INTERPOLATION_BOUND = 0.5
+# Aggregates of nodes with all their near-null vectors leave less of the spectrum to the coarse
+# matrix than those of unknowns do: the smoother must reach lower.
+FRACTION_OF_BLOCKS = 0.1
 MAX_LEVELS = 20
 # Bounds of a coarse matrix's entries over its fine one's, of all levels' over the finest's, and of
 # multiplications of a Galerkin product over the fine entries. Grids and meshes in space have 2, 3
@@ -193,7 +202,8 @@ def build_cycle(
             smoother, entry = values(features)
             lap("network")
             P, d = changed_interpolation(level, entry), smoother_diagonal(smoother)
-        smoothed = CycleLevel(level.A, _smoother(level.A, d), P)
+        fraction = FRACTION if level.coarse_near_null.shape[1] == 1 else FRACTION_OF_BLOCKS
+        smoothed = CycleLevel(level.A, _smoother(level.A, d, fraction), P)
         stages.append(_Stage(smoothed, level.s, plan.visit(depth)))
         current, plain = coarse if P is plain_level.P0 else galerkin(level.A, P), coarse
         v, nodes = None, level.coarse_nodes
@@ -347,5 +357,7 @@ def _eliminated(elimination: Elimination) -> _Stage:
     return _Stage(level, elimination.s, 1)
 
 
-def _smoother(A: sparse.csr_array, d: np.ndarray) -> sparse.csr_array:
-    return chebyshev_smoother(A, d, largest_eigenvalue(scaled(A, np.sqrt(d))))
+def _smoother(
+    A: sparse.csr_array, d: np.ndarray, fraction: float = FRACTION
+) -> sparse.csr_array:
+    return chebyshev_smoother(A, d, largest_eigenvalue(scaled(A, np.sqrt(d))), fraction)

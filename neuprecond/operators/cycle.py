@@ -21,18 +21,21 @@ COARSEST = 100
 FRACTION = 0.2
 
 
-def chebyshev_coefficients(largest: Any) -> tuple[Any, Any]:
+def chebyshev_coefficients(largest: Any, fraction: float = FRACTION) -> tuple[Any, Any]:
     """c0 and c1 of the smoother S = c0 I - c1 A whose error 1 - λ S(λ) is a Chebyshev polynomial.
 
     Parameters
     ----------
     largest : float or Tensor
         Bound of A's eigenvalues.
+    fraction : float
+        The smoother damps eigenvalues in [fraction · largest, largest].
 
     Returns
     -------
     c0, c1 : like largest
-        S is positive definite and the smoother converges for every spectrum in (0, 1.2 largest).
+        S is positive definite and the smoother converges for every spectrum in
+        (0, (1 + fraction) largest).
 
     References
     ----------
@@ -45,13 +48,15 @@ def chebyshev_coefficients(largest: Any) -> tuple[Any, Any]:
     >>> round(c0, 3), round(c1, 3)
     (2.143, 0.893)
     """
-    center = (1 + FRACTION) / (1 - FRACTION)
-    slope = 2.0 / ((1 - FRACTION) * largest)
+    center = (1 + fraction) / (1 - fraction)
+    slope = 2.0 / ((1 - fraction) * largest)
     top = 2 * center**2 - 1
     return 4 * center / top * slope, 2 / top * slope * slope
 
 
-def chebyshev_smoother(A: sparse.csr_array, d: np.ndarray, largest: float) -> sparse.csr_array:
+def chebyshev_smoother(
+    A: sparse.csr_array, d: np.ndarray, largest: float, fraction: float = FRACTION
+) -> sparse.csr_array:
     """S = D^(1/2) (c0 I - c1 D^(1/2) A D^(1/2)) D^(1/2), on A's pattern.
 
     Parameters
@@ -62,13 +67,15 @@ def chebyshev_smoother(A: sparse.csr_array, d: np.ndarray, largest: float) -> sp
         Positive diagonal of D; ones give the unlearned smoother.
     largest : float
         Bound of the eigenvalues of D^(1/2) A D^(1/2).
+    fraction : float
+        Of `chebyshev_coefficients`.
 
     Returns
     -------
     csr_array, shape (n, n)
         Symmetric positive definite; one product a smoothing step.
     """
-    c0, c1 = chebyshev_coefficients(largest)
+    c0, c1 = chebyshev_coefficients(largest, fraction)
     values = rows.smoother_values(*rows.csr(A), d, c0, c1)
     return sparse.csr_array((values, A.indices, A.indptr), shape=A.shape)
 

@@ -29,7 +29,7 @@ FAR, SEVERAL, LEAST_SPREAD = 5.0, 2, 0.05
 # One level was trained on heat steps up to a condition number of a thousand.
 LEAST_ROW_SUM = 5e-4
 # Rigid body modes and the like: only aggregates carry several near-null vectors.
-SEVERAL_NEAR_NULL = Plan(("sa",), (1,))
+SEVERAL_NEAR_NULL = Plan(("sa",), (1, 2, 1))
 
 
 def pick_plan(weights: Mapping[str, np.ndarray], statistics: np.ndarray) -> str:
