@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING, Any
 from neuprecond.errors import NeuprecondWarning, NotDefiniteError, WeightsError
 
 if TYPE_CHECKING:
+    from neuprecond.diagnosis import Diagnosis, diagnose
     from neuprecond.krylov import SolveRecord, solve
     from neuprecond.zoo import Model, load, load_model, models, save_model
 
 __all__ = [
+    "Diagnosis",
     "Model",
     "NeuprecondWarning",
     "NotDefiniteError",
     "SolveRecord",
     "WeightsError",
+    "diagnose",
     "load",
     "load_model",
     "models",
@@ -32,8 +35,10 @@ __version__ = "0.1.0"
 # Where each public name lives; imported when it is first asked for, so that `import neuprecond`
 # costs nothing.
 _HOMES = {
+    "Diagnosis": "neuprecond.diagnosis",
     "Model": "neuprecond.zoo",
     "SolveRecord": "neuprecond.krylov",
+    "diagnose": "neuprecond.diagnosis",
     "load": "neuprecond.zoo",
     "load_model": "neuprecond.zoo",
     "models": "neuprecond.zoo",

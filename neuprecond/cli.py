@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
+from time import perf_counter
 from typing import Annotated, Any
 
 import numpy as np
@@ -29,6 +30,8 @@ app = typer.Typer(
     help="Learned sparse preconditioners for SciPy's CG and GMRES, and the map of where they work.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    epilog="Exit codes: 0 done; 1 it ran and did not converge; 2 it could not be run as asked for; "
+    "130 Ctrl-C. Results go to stdout, all else to stderr.",
 )
 
 DONE, NOT_CONVERGED, NOT_RUN, INTERRUPTED = 0, 1, 2, 130
@@ -51,21 +54,172 @@ def main(
     """Learned sparse preconditioners for SciPy's CG and GMRES, and the map of where they work."""
 
 
+def _models(given: str) -> list[str]:
+    """Complete the name of a model or a classical preconditioner."""
+    from neuprecond.classical import CLASSICAL
+
+    names = ["auto", *(card.name for card in neuprecond.models()), *CLASSICAL]
+    return [name for name in names if name.startswith(given)]
+
+
+def _methods(given: str) -> list[str]:
+    """Complete the name of a solver."""
+    from neuprecond import krylov
+
+    return [name for name in ("auto", *krylov.METHODS) if name.startswith(given)]
+
+
+Matrix = Annotated[Path, typer.Argument(help="A: .mtx, .npz, .rb and the like.")]
+Vectors = Annotated[
+    Path | None, typer.Option(help="B, near-null vectors such as rigid body modes: .npy.")
+]
+RightSide = Annotated[Path | None, typer.Option(help="b: .npy or .mtx; all ones by default.")]
+
+
+@app.command()
+def diagnose(matrix: Matrix, near_null: Vectors = None, as_json: AsJson = False) -> None:
+    """Tell what kind of matrix A is, which model covers it, and what to solve with."""
+    with _plainly():
+        from neuprecond import problems
+
+        A = problems.read(matrix)
+        B = None if near_null is None else problems.read_vectors(near_null)
+        with _spinner(f"n = {A.shape[0]}"):
+            found = neuprecond.diagnose(A, B)
+    if as_json:
+        _print_json(found.to_dict())
+    elif sys.stdout.isatty():
+        Console().print(found)
+    else:
+        typer.echo(str(found))
+
+
+@app.command()
+def bench(
+    matrix: Matrix,
+    rhs: RightSide = None,
+    names: Annotated[
+        str,
+        typer.Option(
+            "--with", help="Preconditioners to compare, by commas; 'twin' is that of auto."
+        ),
+    ] = "none,jacobi,ic0,sa08,rs,twin,auto",
+    near_null: Vectors = None,
+    rtol: Annotated[float, typer.Option(help="Relative tolerance, on the true residual.")] = 1e-8,
+    maxiter: Annotated[int | None, typer.Option(help="Most inner iterations.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare preconditioners on one matrix: iterations, true residual, seconds of setup and solve.
+
+    Exit code 1 if none of them converged.
+    """
+    with _plainly() as progress:
+        from neuprecond import problems
+
+        A = problems.read(matrix)
+        b = np.ones(A.shape[0]) if rhs is None else problems.read_vectors(rhs)
+        B = None if near_null is None else problems.read_vectors(near_null)
+        found: list[dict[str, Any]] = []
+        wanted = _words(names)
+        for k, name in enumerate(wanted):
+            progress(name, k, len(wanted))
+            found.append(_measured(name, A, b, B, rtol=rtol, maxiter=maxiter))
+    if as_json:
+        _print_json(found)
+    else:
+        _print_bench(found)
+    converged = any(row["converged"] for row in found)
+    raise typer.Exit(DONE if converged else NOT_CONVERGED)
+
+
+def _measured(
+    name: str, A: Any, b: Any, B: Any, *, rtol: float, maxiter: int | None
+) -> dict[str, Any]:
+    """A row of the comparison; what refuses A is a row with its sentence."""
+    row: dict[str, Any] = {"preconditioner": name, "method": "", "converged": False}
+    setups, records = [], []
+    try:
+        # Twice, and the faster counts: the first time loads compiled loops.
+        for _ in range(2):
+            with _notes() as notes:
+                start = perf_counter()
+                M: Any = None
+                if name == "twin":
+                    M = neuprecond.load("auto", A, B=B, learned=False)
+                elif name != "none":
+                    M = _preconditioner(name, A, B)
+                setups.append(perf_counter() - start)
+                method = _method(A, M)
+                records.append(
+                    neuprecond.solve(A, b, M=M, method=method, rtol=rtol, maxiter=maxiter)
+                )
+    except ValueError as error:
+        refused = isinstance(error, neuprecond.NotDefiniteError) or name in (*_models(""), "twin")
+        if not refused:
+            raise
+        return row | {"status": str(error), "notes": []}
+    record = min(records, key=lambda record: record.solve_seconds)
+    return row | {
+        "method": method,
+        "made": record.preconditioner,
+        "converged": record.converged,
+        "iterations": record.iterations,
+        "residual": record.residual,
+        "setup_seconds": min(setups),
+        "solve_seconds": record.solve_seconds,
+        "apply_seconds": record.apply_seconds,
+        "density": float(getattr(M, "density", 0.0)),
+        "status": record.status,
+        "notes": notes,
+    }
+
+
+def _print_bench(found: list[dict[str, Any]]) -> None:
+    heads = ("preconditioner", "method", "iterations", "residual", "setup s", "solve s", "status")
+    lines = [
+        (
+            row["preconditioner"],
+            row["method"],
+            str(row.get("iterations", "")),
+            f"{row['residual']:.1e}" if "residual" in row else "",
+            f"{row['setup_seconds']:.3g}" if "setup_seconds" in row else "",
+            f"{row['solve_seconds']:.3g}" if "solve_seconds" in row else "",
+            row["status"],
+        )
+        for row in found
+    ]
+    if sys.stdout.isatty():
+        table = Table(*heads)
+        for line in lines:
+            table.add_row(*line)
+        Console().print(table)
+    else:
+        widths = [max(len(line[k]) for line in (heads, *lines)) for k in range(len(heads))]
+        for line in (heads, *lines):
+            cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+            typer.echo("  ".join(cells).rstrip())
+    _tell(list(dict.fromkeys(note for row in found for note in row["notes"])))
+
+
 @app.command()
 def solve(
-    matrix: Annotated[Path, typer.Argument(help="A: .mtx, .npz, .rb and the like.")],
-    rhs: Annotated[Path | None, typer.Option(help="b: .npy or .mtx; all ones by default.")] = None,
+    matrix: Matrix,
+    rhs: RightSide = None,
     model: Annotated[
         str,
-        typer.Option(help="auto, a packaged model, a weights file, or a classical name as jacobi."),
+        typer.Option(
+            help="auto, a packaged model, a weights file, or a classical name as jacobi.",
+            autocompletion=_models,
+        ),
     ] = "auto",
     method: Annotated[
         str,
-        typer.Option(help="auto, cg, gmres, minres, ...; auto is cg, or gmres where cg cannot be."),
+        typer.Option(
+            help="auto, cg, gmres, minres, ...; auto is cg, or gmres where cg cannot be.",
+            autocompletion=_methods,
+        ),
     ] = "auto",
-    near_null: Annotated[
-        Path | None, typer.Option(help="B, near-null vectors such as rigid body modes: .npy.")
-    ] = None,
+    near_null: Vectors = None,
     rtol: Annotated[float, typer.Option(help="Relative tolerance, on the true residual.")] = 1e-8,
     maxiter: Annotated[int | None, typer.Option(help="Most inner iterations.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write x there, as .npy.")] = None,

@@ -1,6 +1,7 @@
 """The command line: exit codes, what goes where, JSON, and that it is quiet when piped."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from neuprecond.cli import app
 
 DATASETS = Path(__file__).parents[1] / "datasets"
 PLATE, PLATE_B = DATASETS / "generated" / "plate.mtx", DATASETS / "generated" / "plate_b.npy"
-COMMANDS = ("solve", "models", "train", "map", "study")
+COMMANDS = ("diagnose", "bench", "solve", "models", "train", "map", "study")
 
 
 def run(*arguments):
@@ -48,6 +49,99 @@ def test_version():
 
 def test_without_a_command_it_helps():
     assert "Usage" in run().output
+
+
+def test_exit_codes_are_in_the_help():
+    text = " ".join(run("--help").stdout.split())
+    assert "Exit codes: 0 done; 1 it ran and did not converge; 2" in text
+
+
+@pytest.mark.parametrize("module", ["neuprecond", "neuprecond.cli"])
+def test_as_a_module(module):
+    done = subprocess.run(
+        [sys.executable, "-m", module, "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert done.stdout.strip() == f"neuprecond {neuprecond.__version__}"
+
+
+@pytest.mark.parametrize(
+    ("line", "word", "expected"),
+    [
+        ("neuprecond d", 1, {"diagnose"}),
+        ("neuprecond solve A.mtx --model d", 4, {"diffusion2d"}),
+        ("neuprecond solve A.mtx --model i", 4, {"ic0", "ilu"}),
+        ("neuprecond solve A.mtx --method gm", 4, {"gmres"}),
+    ],
+)
+def test_shell_completion(line, word, expected):
+    asked = {
+        "_NEUPRECOND_COMPLETE": "complete_bash",
+        "COMP_WORDS": line,
+        "COMP_CWORD": str(word),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "neuprecond"],
+        capture_output=True,
+        text=True,
+        env=os.environ | asked,
+        check=False,
+        timeout=120,
+    )
+    assert set(done.stdout.split()) == expected
+
+
+# diagnose
+
+
+def test_diagnose_says_what_diagnose_found():
+    found = neuprecond.diagnose(problems.read(PLATE))
+    result = run("diagnose", PLATE)
+    assert result.exit_code == 0
+    assert result.stdout == f"{found}\n"
+    assert result.stderr == ""
+    assert json.loads(run("diagnose", PLATE, "--json").stdout) == found.to_dict()
+
+
+def test_diagnose_takes_near_null_vectors(tmp_path):
+    np.save(tmp_path / "B.npy", np.ones(576))
+    facts = json.loads(run("diagnose", PLATE, "--near-null", tmp_path / "B.npy", "--json").stdout)
+    assert facts["near_null"][-1]["name"] == "B, column 0"
+
+
+def test_diagnose_of_what_no_model_covers_is_no_failure(indefinite):
+    result = run("diagnose", indefinite)
+    assert result.exit_code == 0
+    assert "indefinite" in result.stdout
+
+
+# bench
+
+
+def test_bench_is_a_row_each():
+    result = run("bench", PLATE, "--rhs", PLATE_B, "--with", "none,jacobi,twin,auto", "--json")
+    assert result.exit_code == 0, result.output
+    rows = json.loads(result.stdout)
+    assert [row["preconditioner"] for row in rows] == ["none", "jacobi", "twin", "auto"]
+    assert all(row["converged"] and row["residual"] <= 1e-8 for row in rows)
+    none, jacobi, twin, auto = (row["iterations"] for row in rows)
+    assert auto <= twin < jacobi < none
+    text = run("bench", PLATE, "--with", "jacobi,auto").stdout.splitlines()
+    assert text[0].split()[:3] == ["preconditioner", "method", "iterations"]
+    assert [line.split()[0] for line in text[1:]] == ["jacobi", "auto"]
+
+
+def test_bench_shows_what_refuses_and_what_fails(indefinite):
+    result = run("bench", indefinite, "--with", "ic0,diffusion2d,auto", "--json")
+    rows = {row["preconditioner"]: row for row in json.loads(result.stdout)}
+    assert not rows["diffusion2d"]["converged"]
+    assert "definite" in rows["diffusion2d"]["status"]
+    assert rows["auto"]["converged"]
+    assert rows["auto"]["notes"]
+    assert run("bench", PLATE, "--with", "none", "--maxiter", 2).exit_code == 1
 
 
 # solve
@@ -109,6 +203,8 @@ def test_near_null_vectors(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (("diagnose", "nowhere.mtx"), "no file nowhere.mtx"),
+        (("bench", PLATE, "--with", "nobody"), "unknown model 'nobody'"),
         (("solve", "nowhere.mtx"), "no file nowhere.mtx"),
         (("solve", PLATE, "--model", "nobody"), "unknown model 'nobody'"),
         (("solve", PLATE, "--method", "magic"), "no method 'magic'"),
@@ -269,7 +365,7 @@ def test_a_missing_extra_is_named(command, monkeypatch, tmp_path):
 # Pipes
 
 
-@pytest.mark.parametrize("arguments", [["models"], ["solve", str(PLATE)]])
+@pytest.mark.parametrize("arguments", [["models"], ["solve", str(PLATE)], ["diagnose", str(PLATE)]])
 def test_quiet_and_without_colours_when_piped(arguments):
     done = subprocess.run(
         [sys.executable, "-m", "neuprecond.cli", *arguments],

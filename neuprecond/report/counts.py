@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from scipy.linalg import eigh_tridiagonal
 from scipy.sparse.linalg import LinearOperator
 
 from neuprecond.checks import SYMMETRY_TOLERANCE, asymmetry
@@ -28,6 +27,7 @@ from neuprecond.errors import NeuprecondWarning
 from neuprecond.krylov import solve
 from neuprecond.problems import Problem, split
 from neuprecond.report.families import MAP_FAMILIES, MapFamily, Place
+from neuprecond.spectrum import DENSE, ends
 from neuprecond.zoo import Model, load
 from neuprecond.zoo.files import packaged
 
@@ -65,8 +65,6 @@ INVARIANT = ("heat", "poisson2d", "delaunay", "lognormal", "anisotropic")
 # All of the head but this must be the same for a run to go on.
 FREE = ("command", "date", "wall")
 CONVERGED = ("converged", "zero right-hand side")
-# Dense up to so many unknowns.
-DENSE = 400
 LONGEST_SENTENCE = 160
 # Residuals kept of a curve.
 CURVE_POINTS = 60
@@ -554,33 +552,8 @@ def condition(A: sparse.csr_array, *, most: int = 1600) -> float:
         return float(size.max() / size.min()) if size.min() > 0.0 else np.inf
     if not symmetric:
         return float("nan")
-    steps = min(n, most, max(200, 10**8 // n))
-    alpha, beta = np.zeros(steps), np.zeros(steps)
-    q, before = np.random.default_rng(n).standard_normal(n), np.zeros(n)
-    q /= np.linalg.norm(q)
-    smallest, check = np.inf, 50
-    for k in range(steps):
-        w = scaled_A @ q - (beta[k - 1] if k else 0.0) * before
-        alpha[k] = q @ w
-        w -= alpha[k] * q
-        beta[k] = np.linalg.norm(w)
-        last = k + 1 == steps or beta[k] <= 1e-14
-        if k + 1 == check or last:
-            ends = _ends(alpha[: k + 1], beta[:k])
-            if ends[0] <= 0.0:
-                return float("nan")
-            if last or ends[0] > 0.99 * smallest:
-                return ends[1] / ends[0]
-            smallest, check = ends[0], 2 * check
-        before, q = q, w / beta[k]
-    raise AssertionError("the loop returns")
-
-
-def _ends(alpha: np.ndarray, beta: np.ndarray) -> tuple[float, float]:
-    last = len(alpha) - 1
-    low = eigh_tridiagonal(alpha, beta, eigvals_only=True, select="i", select_range=(0, 0))
-    high = eigh_tridiagonal(alpha, beta, eigvals_only=True, select="i", select_range=(last, last))
-    return float(low[0]), float(high[0])
+    found = ends(scaled_A, most=most)
+    return found.high / found.low if found.low > 0.0 else float("nan")
 
 
 def departure(

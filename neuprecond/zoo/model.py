@@ -12,13 +12,14 @@ from neuprecond import checks, rows
 from neuprecond.errors import NeuprecondWarning
 from neuprecond.hierarchy import unit_diagonal
 from neuprecond.inference import level_network
-from neuprecond.multilevel import PLANS, Pick, Plan, Values, build_cycle
+from neuprecond.multilevel import PLANS, Pick, Plan, Values, build_cycle, reduce_exactly
 from neuprecond.operators.base import ApproximateInverse
+from neuprecond.operators.cycle import COARSEST
 from neuprecond.spai import SpaiFeatures, SpaiValues, build_factored
 from neuprecond.statistics import STATISTICS, plan_statistics
 from neuprecond.zoo.card import Card
 
-__all__ = ["Model", "least_dominance", "pick_plan"]
+__all__ = ["Model", "Outside", "least_dominance", "pick_plan"]
 
 # Statistics are clipped to what training saw, this many standard deviations from its mean.
 CLIP = 4.0
@@ -193,27 +194,79 @@ class Model:
         """Pick the plan for a matrix (after elimination) with the near-null vector v."""
         return PLANS[pick_plan(self._part("pick."), plan_statistics(A, v))]
 
-    def _range_remarks(self, statistics: np.ndarray, who: str, far: float) -> list[str]:
-        """Say so if several statistics of A lie outside of what training saw."""
+    def outside(
+        self, A: sparse.csr_array, *, far: float = FAR
+    ) -> "tuple[list[Outside], list[str]]":
+        """Statistics of A that lie outside of what training saw, and what `build` would say.
+
+        Parameters
+        ----------
+        A : csr_array, shape (n, n)
+            Symmetric, with a positive diagonal.
+        far : float
+            How many standard deviations from the mean of training are called outside.
+
+        Returns
+        -------
+        list of Outside
+            The farthest first; empty for a model of one level, which knows no statistics.
+        list of str
+            Empty where the model covers A.
+        """
+        who = f"model {self.card.name!r}"
+        if self.card.kind == "spai":
+            return [], _one_level_remarks(A, who)
+        reduction = reduce_exactly(A)
+        if reduction.A.shape[0] <= COARSEST or reduction.v is None:
+            return [], []
+        statistics = plan_statistics(reduction.A, reduction.v)
+        return self._outside(statistics, far), self._range_remarks(statistics, who, far)
+
+    def _outside(self, statistics: np.ndarray, far: float) -> "list[Outside]":
         part = self._part("pick.")
         mean, spread = part["mean"], np.maximum(part["scale"], LEAST_SPREAD)
         distance = np.abs(statistics - mean) / spread
         # Larger problems than those of training are what a model is for, larger hubs with them.
         for name in ("unknowns", "largest degree"):
             distance[STATISTICS.index(name)] = 0.0
-        outside = np.flatnonzero(distance > far)
+        return [
+            Outside(STATISTICS[k], float(statistics[k]), float(mean[k]), float(spread[k]))
+            for k in np.argsort(-distance, kind="stable")
+            if distance[k] > far
+        ]
+
+    def _range_remarks(self, statistics: np.ndarray, who: str, far: float) -> list[str]:
+        """Say so if several statistics of A lie outside of what training saw."""
+        outside = self._outside(statistics, far)
         if len(outside) < SEVERAL:
             return []
-        worst = outside[np.argsort(-distance[outside])[:3]]
         named = ", ".join(
-            f"{STATISTICS[k]!r} {statistics[k]:.2g} (trained on {mean[k]:.2g} ± {spread[k]:.2g})"
-            for k in worst
+            f"{o.statistic!r} {o.value:.2g} (trained on {o.mean:.2g} ± {o.spread:.2g})"
+            for o in outside[:3]
         )
         return [
             f"A lies outside of what {who} was trained on, in {len(outside)} of "
             f"{len(STATISTICS)} statistics; farthest are {named}. M is sound, but may take more "
             'steps than its unlearned twin: check="probe" compares the two.'
         ]
+
+
+@dataclass(frozen=True)
+class Outside:
+    """A statistic of A far from what a model was trained on.
+
+    Attributes
+    ----------
+    statistic : str
+        One of `neuprecond.statistics.STATISTICS`.
+    value, mean, spread : float
+        Of A; mean and standard deviation in training.
+    """
+
+    statistic: str
+    value: float
+    mean: float
+    spread: float
 
 
 def _one_level_remarks(A: sparse.csr_array, who: str) -> list[str]:
