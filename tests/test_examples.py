@@ -17,6 +17,8 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 def example(tmp_path, monkeypatch):
     """Load an example by its name; what it writes goes into a folder of its own."""
     monkeypatch.chdir(tmp_path)
+    # Some of them share one.
+    monkeypatch.syspath_prepend(str(EXAMPLES))
     # A family that an example adds is not there for other tests.
     monkeypatch.setattr(problems, "FAMILIES", problems.FAMILIES.copy())
 
@@ -67,6 +69,65 @@ def test_heat_equation(example):
     assert numbers["each step: iterations"] < numbers["once: iterations"]
     assert numbers["residual"] <= 1e-8
     assert numbers["once: warmest"] == pytest.approx(numbers["each step: warmest"], rel=1e-6)
+
+
+def check_rivals(numbers):
+    """Each rival is there, and learned is not worse than its twin by more than a step."""
+    assert {"jacobi", "sa", "root-node", "twin", "learned"} <= set(numbers)
+    assert numbers["residual"] <= 1e-8
+    assert numbers["learned"] <= 1.05 * numbers["twin"] + 1
+
+
+def test_rivals(example, capsys):
+    numbers = example("rivals").main(small=True)
+    check_rivals(numbers)
+    assert numbers["learned"] < numbers["jacobi"] / 4
+    out = capsys.readouterr().out
+    assert "direct" in out
+    assert f"{numbers['learned']:.0f} iterations against" in out
+
+
+def test_a_rival_that_cannot_be_made_is_a_line(example, capsys, monkeypatch):
+    rivals = example("rivals")
+    monkeypatch.setattr(rivals, "TUNED", ("sa", "no such"))
+    A = sparse.diags_array([-1.0, 3.0, -1.0], offsets=[-1, 0, 1], shape=(60, 60)).tocsr()
+    records = rivals.compare(A, np.ones(60))
+    assert set(records) == {"jacobi", "sa", "twin", "learned"}
+    assert "no such       no setup: " in capsys.readouterr().out
+
+
+def test_fem_mesh(example):
+    numbers = example("fem_mesh").main(small=True)
+    check_rivals(numbers)
+    assert numbers["learned"] < numbers["jacobi"] / 4
+    # The coat keeps nearly all the heat in.
+    assert 0.0 < numbers["lost"] < 0.02
+
+
+def test_graph_labels(example):
+    numbers = example("graph_labels").main(small=True)
+    check_rivals(numbers)
+    assert numbers["right"] > 0.9
+
+
+def test_power_grid(example):
+    numbers = example("power_grid").main(small=True)
+    check_rivals(numbers)
+    assert numbers["error"] < 1e-6
+    assert numbers["farthest"] > 1.0
+
+
+def test_segment_image(example, tmp_path):
+    numbers = example("segment_image").main(small=True, picture=tmp_path / "out.png")
+    check_rivals(numbers)
+    assert 0.4 < numbers["person"] < 0.7
+    assert (tmp_path / "out.png").stat().st_size > 50_000
+
+
+def test_elasticity(example):
+    numbers = example("elasticity").main(small=True)
+    check_rivals(numbers)
+    assert numbers["learned"] < numbers["blind"] / 2
 
 
 def test_train_a_family(example, tmp_path):
