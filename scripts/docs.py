@@ -1,0 +1,270 @@
+"""Write what docs/ takes from code and measurements: ``python scripts/docs.py``.
+
+docs/api.md comes from the docstrings, the table of docs/choosing.md from the rows of the map, and
+docs/pictures/how-it-works.svg is drawn. Tests compare what is committed with what this makes.
+"""
+
+import ast
+import importlib
+import inspect
+import re
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+from neuprecond import report
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+# As a cell says where no classical M converged.
+NOBODY = "none converged"
+START, END = "<!-- table: map -->", "<!-- end -->"
+
+# Modules of the reference, and which of their names are in it: None is all of __all__.
+MODULES: dict[str, tuple[str, ...] | None] = {
+    "neuprecond": None,
+    "neuprecond.zoo": ("Card",),
+    "neuprecond.classical": None,
+    "neuprecond.problems": None,
+    "neuprecond.training.recipes": ("Ingredient", "Recipe"),
+    "neuprecond.training.loop": ("train",),
+}
+SECTIONS = (
+    "Parameters",
+    "Attributes",
+    "Returns",
+    "Yields",
+    "Raises",
+    "Warns",
+    "Notes",
+    "References",
+    "Examples",
+)
+# Sections whose entries are a name, a type and an indented text.
+ENTRIES = ("Parameters", "Attributes", "Returns", "Yields", "Raises", "Warns")
+
+
+def main() -> None:
+    """Write all of it."""
+    (DOCS / "api.md").write_text(api(), encoding="utf-8")
+    page = DOCS / "choosing.md"
+    page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
+    draw(DOCS / "pictures" / "how-it-works.svg")
+
+
+def api() -> str:
+    """All public names as Markdown."""
+    parts = [
+        "# API reference",
+        "[Documentation](index.md)",
+        "Made from the docstrings by `python scripts/docs.py`. In them A is the matrix, b the "
+        "right-hand side, M ≈ A⁻¹, B near-null vectors of A.",
+        "\n".join(f"- [`{name}`](#{anchor(f'`{name}`')})" for name in MODULES),
+    ]
+    for name, wanted in MODULES.items():
+        module = importlib.import_module(name)
+        parts += [f"## `{name}`", first_paragraph(inspect.getdoc(module) or "")]
+        for public in wanted if wanted is not None else module.__all__:
+            parts += entry(name, public, getattr(module, public))
+    return "\n\n".join(parts) + "\n"
+
+
+def entry(module: str, name: str, value: object) -> list[str]:
+    """A public name: its signature, its docstring, and the methods of a class."""
+    if not (inspect.isclass(value) or inspect.isfunction(value)):
+        kind = type(value).__name__
+        keys = ", ".join(f"`{key}`" for key in value) if isinstance(value, dict | tuple) else ""
+        return [f"### `{module}.{name}`", f"A {kind}: {keys}." if keys else f"A {kind}."]
+    parts = [f"### `{module}.{name}`", code(signature(value, name), "text")]
+    parts += markdown(inspect.getdoc(value) or "")
+    if inspect.isclass(value):
+        for method, of in methods(value):
+            parts += [f"**`{name}.{method}`**"]
+            if inspect.isfunction(of):
+                parts += [code(signature(of, method), "text")]
+            parts += markdown(inspect.getdoc(of) or "")
+    return parts
+
+
+def methods(of: type) -> Iterator[tuple[str, object]]:
+    """Public methods and properties that have a docstring of their own."""
+    for name, value in vars(of).items():
+        if name.startswith("_"):
+            continue
+        value = value.__func__ if isinstance(value, classmethod | staticmethod) else value
+        if (inspect.isfunction(value) or isinstance(value, property)) and value.__doc__:
+            yield name, value
+
+
+def signature(of: object, name: str) -> str:
+    """As it is written in the source, so that no Python version changes it."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(of))).body[0]  # type: ignore[arg-type]
+    if isinstance(tree, ast.ClassDef):
+        made = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"]
+        if not made:
+            fields = [n for n in tree.body if isinstance(n, ast.AnnAssign)]
+            if not fields:
+                return f"class {name}({', '.join(ast.unparse(base) for base in tree.bases)})"
+            return wrapped(f"class {name}", [ast.unparse(field) for field in fields], "")
+        function, lead = made[0], f"class {name}"
+    else:
+        assert isinstance(tree, ast.FunctionDef)
+        function, lead = tree, name
+    args = function.args
+    listed = [ast.unparse(arg) for arg in args.args]
+    for k, default in enumerate(reversed(args.defaults), start=1):
+        listed[-k] += f" = {ast.unparse(default)}"
+    listed = [arg for arg in listed if arg not in ("self", "cls")]
+    if args.vararg:
+        listed.append(f"*{ast.unparse(args.vararg)}")
+    elif args.kwonlyargs:
+        listed.append("*")
+    for arg, value in zip(args.kwonlyargs, args.kw_defaults, strict=True):
+        listed.append(ast.unparse(arg) + ("" if value is None else f" = {ast.unparse(value)}"))
+    back = "" if function.returns is None or "class" in lead else ast.unparse(function.returns)
+    return wrapped(lead, listed, f" -> {back}" if back else "")
+
+
+def wrapped(lead: str, listed: list[str], back: str) -> str:
+    """Put one line if it fits, else an argument a line."""
+    line = f"{lead}({', '.join(listed)}){back}"
+    if len(line) <= 88:
+        return line
+    return "\n".join([f"{lead}(", *(f"    {arg}," for arg in listed), f"){back}"])
+
+
+def markdown(doc: str) -> list[str]:
+    """A numpydoc docstring as paragraphs, lists and blocks."""
+    pattern = rf"^({'|'.join(SECTIONS)})\n-+\n"
+    pieces = re.split(pattern, doc, flags=re.MULTILINE)
+    parts = [text(pieces[0])] if pieces[0].strip() else []
+    for heading, body in zip(pieces[1::2], pieces[2::2], strict=True):
+        parts.append(f"*{heading}*")
+        if heading in ENTRIES:
+            parts.append(entries(body))
+        elif heading == "Examples":
+            parts.append(code(body.strip("\n"), "pycon"))
+        else:
+            parts.append(text(body))
+    return parts
+
+
+def entries(body: str) -> str:
+    """Names, types and texts as a list."""
+    lines: list[str] = []
+    for line in textwrap.dedent(body).strip().splitlines():
+        if not line.strip():
+            continue
+        if not line.startswith(" "):
+            name, _, kind = line.partition(" : ")
+            lines.append(f"- `{name}`" + (f": {escaped(kind)}" if kind else ""))
+        else:
+            lines.append(f"  {escaped(unquoted(line.strip()))}")
+    return "\n".join(lines)
+
+
+def text(body: str) -> str:
+    """Running text; an indented block after two colons is code."""
+    blocks = []
+    for block in re.split(r"\n\s*\n", body.strip("\n")):
+        if block.startswith("    "):
+            blocks.append(code(textwrap.dedent(block), "text"))
+        else:
+            blocks.append(escaped(unquoted(re.sub(r"::$", ":", textwrap.dedent(block)))))
+    return "\n\n".join(blocks)
+
+
+def unquoted(line: str) -> str:
+    """Markdown's quotes for code instead of reStructuredText's and numpydoc's."""
+    return re.sub(r":func:`([^`]*)`", r"`\1`", line).replace("``", "`")
+
+
+def escaped(line: str) -> str:
+    """Keep stars and angle brackets outside of code what they are."""
+    pieces = re.split(r"(`[^`]*`)", line)
+    pieces[::2] = [re.sub(r"([*_<>])", r"\\\1", piece) for piece in pieces[::2]]
+    return "".join(pieces)
+
+
+def first_paragraph(doc: str) -> str:
+    """Return what comes before the first empty line."""
+    return text(doc.split("\n\n")[0])
+
+
+def code(block: str, language: str) -> str:
+    """Fence a block."""
+    return f"```{language}\n{block}\n```"
+
+
+def anchor(heading: str) -> str:
+    """Give the anchor that GitHub makes of a heading."""
+    kept = re.sub(r"[^\w\- ]", "", heading.strip().lower())
+    return kept.replace(" ", "-")
+
+
+def filled(page: str) -> str:
+    """Put the table of the map where it belongs."""
+    before, rest = page.split(START)
+    _, after = rest.split(END)
+    return f"{before}{START}\n{table()}\n{END}{after}"
+
+
+def table() -> str:
+    """One line of the map a row, at the largest size that all of them have."""
+    counts = report.Counts.read(ROOT / "datasets" / "results" / "map")
+    found = report.cells(counts.runs)
+    lines = {cell.line for cell in found}
+    sizes = {cell.place.unknowns for cell in found}
+    size = max(n for n in sizes if lines == {c.line for c in found if c.place.unknowns == n})
+    rows = [
+        f"Median iterations of CG to 1e-8 on about {size} unknowns over five test seeds, of GMRES "
+        "where there is a star; 1000 is the cap.",
+        "",
+        "| matrix | κ | Jacobi | best classical | twin | learned | verdict | take |",
+        "|---|---:|---:|---:|---:|---:|---|---|",
+    ]
+    for cell in found:
+        family = report.MAP_FAMILIES[cell.line]
+        if cell.place.unknowns != size or cell.place.value != family.usual:
+            continue
+        star = " \\*" if family.method == "gmres" else ""
+        kappa = "—" if cell.kappa != cell.kappa else f"{cell.kappa:.0e}".replace("e+0", "e")
+        # No ratio to the twin: load gave a classical M.
+        at_work = cell.over_twin == cell.over_twin
+        model = "" if cell.model == "auto" else f", `{cell.model}`"
+        columns = (
+            f"{family.title}{model}{star}",
+            kappa,
+            f"{cell.jacobi:.0f}",
+            "none" if cell.best_name == NOBODY else f"{cell.best:.0f} ({cell.best_name})",
+            f"{cell.twin:.0f}" if at_work else "—",
+            f"{cell.learned:.0f}" if at_work else f"{cell.learned:.0f}, fallen back",
+            cell.verdict,
+            take(cell),
+        )
+        rows.append("| " + " | ".join(columns) + " |")
+    return "\n".join(rows)
+
+
+def take(cell: object) -> str:
+    """What the row advises by iterations alone, by one rule for all rows."""
+    over = cell.over_best  # type: ignore[attr-defined]
+    best = cell.best_name  # type: ignore[attr-defined]
+    if best == NOBODY:
+        return "a direct solver"
+    if over != over:
+        return best
+    if over <= 0.95:
+        return "learned"
+    return f"either, learned or {best}" if over <= 1.05 else best
+
+
+def draw(path: Path) -> None:
+    """Draw how M is made and used."""
+    picture: ModuleType = importlib.import_module("picture")
+    picture.draw(path)
+
+
+if __name__ == "__main__":
+    main()
