@@ -5,8 +5,10 @@ docs/pictures/how-it-works.svg is drawn. Tests compare what is committed with wh
 """
 
 import ast
+import csv
 import importlib
 import inspect
+import math
 import re
 import textwrap
 from collections.abc import Iterator
@@ -19,7 +21,8 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 # As a cell says where no classical M converged.
 NOBODY = "none converged"
-START, END = "<!-- table: map -->", "<!-- end -->"
+START, END = "<!-- table: {} -->", "<!-- end -->"
+RIGHT_HAND_SIDES = (1, 2, 3, 5, 10, 20)
 
 # Modules of the reference, and which of their names are in it: None is all of __all__.
 MODULES: dict[str, tuple[str, ...] | None] = {
@@ -123,6 +126,7 @@ def signature(of: object, name: str) -> str:
     for arg, value in zip(args.kwonlyargs, args.kw_defaults, strict=True):
         listed.append(ast.unparse(arg) + ("" if value is None else f" = {ast.unparse(value)}"))
     back = "" if function.returns is None or "class" in lead else ast.unparse(function.returns)
+    back = back.strip("'")
     return wrapped(lead, listed, f" -> {back}" if back else "")
 
 
@@ -158,7 +162,7 @@ def entries(body: str) -> str:
             continue
         if not line.startswith(" "):
             name, _, kind = line.partition(" : ")
-            lines.append(f"- `{name}`" + (f": {escaped(kind)}" if kind else ""))
+            lines.append(f"- `{name}`" + (f" ({escaped(kind)}):" if kind else ""))
         else:
             lines.append(f"  {escaped(unquoted(line.strip()))}")
     return "\n".join(lines)
@@ -204,10 +208,13 @@ def anchor(heading: str) -> str:
 
 
 def filled(page: str) -> str:
-    """Put the table of the map where it belongs."""
-    before, rest = page.split(START)
-    _, after = rest.split(END)
-    return f"{before}{START}\n{table()}\n{END}{after}"
+    """Put the tables where they belong."""
+    for name, rows in (("map", table()), ("sides", sides())):
+        start = START.format(name)
+        before, rest = page.split(start)
+        _, after = rest.split(END, 1)
+        page = f"{before}{start}\n{rows}\n{END}{after}"
+    return page
 
 
 def table() -> str:
@@ -244,6 +251,35 @@ def table() -> str:
             take(cell),
         )
         rows.append("| " + " | ".join(columns) + " |")
+    return "\n".join(rows)
+
+
+def sides() -> str:
+    """After how many right-hand sides learned is ahead, by the measured seconds."""
+    path = ROOT / "datasets" / "results" / "diffusion2d.csv"
+    measured = [line for line in path.read_text(encoding="utf-8").splitlines() if line[0] != "#"]
+    problems: dict[tuple[str, str], dict[str, dict[str, str]]] = {}
+    for row in csv.DictReader(measured):
+        problems.setdefault((row["case"], row["seed"]), {})[row["M"]] = row
+    rows = [
+        "| right-hand sides | learned ÷ best classical, setup + solves | learned is first on |",
+        "|---:|---:|---:|",
+    ]
+    for count in RIGHT_HAND_SIDES:
+        ratios = []
+        for of in problems.values():
+            seconds = {
+                name: float(row["setup_seconds"]) + count * float(row["solve_seconds"])
+                for name, row in of.items()
+                if row["status"] == "converged"
+            }
+            # One that failed is never ahead.
+            mine = seconds.pop("learned", math.inf)
+            seconds.pop("twin", None)
+            ratios.append(mine / min(seconds.values()))
+        mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
+        first = sum(ratio < 1 for ratio in ratios)
+        rows.append(f"| {count} | {mean:.2f} | {first} of {len(ratios)} |")
     return "\n".join(rows)
 
 
