@@ -13,7 +13,7 @@ NAME ?= diffusion2d
 # Vectors are too short here for threads of BLAS, which would only wait for each other.
 demo test results map-small: export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint train results map-small clean
+.PHONY: demo test lint train results docs map-small clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/python examples/demo.py
@@ -39,6 +39,10 @@ results: $(VENV)/dev.stamp
 	$(BIN)/python datasets/results/measure.py diffusion2d
 	$(BIN)/python datasets/results/measure.py heat
 	$(BIN)/python datasets/results/table.py
+
+# What docs/ takes from docstrings and measurements, and its picture.
+docs: $(VENV)/dev.stamp
+	$(BIN)/python scripts/docs.py
 
 clean:
 	rm -rf $(VENV) demo-output map
