@@ -58,19 +58,32 @@ def main() -> None:
 
 def api() -> str:
     """All public names as Markdown."""
+    at = anchors()
     parts = [
         "# API reference",
         "[Documentation](index.md)",
         "Made from the docstrings by `python scripts/docs.py`. In them A is the matrix, b the "
         "right-hand side, M ≈ A⁻¹, B near-null vectors of A.",
-        "\n".join(f"- [`{name}`](#{anchor(f'`{name}`')})" for name in MODULES),
+        "\n".join(
+            f"- [`{name}`](#{at[name]}): "
+            + ", ".join(f"[`{one}`](#{at[f'{name}.{one}']})" for one in listed(name))
+            for name in MODULES
+        ),
     ]
-    for name, wanted in MODULES.items():
+    for name in MODULES:
         module = importlib.import_module(name)
         parts += [f"## `{name}`", first_paragraph(inspect.getdoc(module) or "")]
-        for public in wanted if wanted is not None else module.__all__:
+        for public in listed(name):
             parts += entry(name, public, getattr(module, public))
     return "\n\n".join(parts) + "\n"
+
+
+def listed(name: str) -> list[str]:
+    """Names of a module, functions before classes."""
+    module = importlib.import_module(name)
+    wanted = MODULES[name]
+    names = module.__all__ if wanted is None else wanted
+    return sorted(names, key=lambda one: inspect.isclass(getattr(module, one)))
 
 
 def entry(module: str, name: str, value: object) -> list[str]:
@@ -106,36 +119,35 @@ def signature(of: object, name: str) -> str:
     if isinstance(tree, ast.ClassDef):
         made = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"]
         if not made:
-            fields = [n for n in tree.body if isinstance(n, ast.AnnAssign)]
-            if not fields:
-                return f"class {name}({', '.join(ast.unparse(base) for base in tree.bases)})"
-            return wrapped(f"class {name}", [ast.unparse(field) for field in fields], "")
+            # The fields of a record are told as its attributes.
+            bases = ", ".join(ast.unparse(base) for base in tree.bases)
+            return f"class {name}({bases})" if bases else f"class {name}"
         function, lead = made[0], f"class {name}"
     else:
         assert isinstance(tree, ast.FunctionDef)
         function, lead = tree, name
     args = function.args
-    listed = [ast.unparse(arg) for arg in args.args]
+    words = [ast.unparse(arg) for arg in args.args]
     for k, default in enumerate(reversed(args.defaults), start=1):
-        listed[-k] += f" = {ast.unparse(default)}"
-    listed = [arg for arg in listed if arg not in ("self", "cls")]
+        words[-k] += f" = {ast.unparse(default)}"
+    words = [arg for arg in words if arg not in ("self", "cls")]
     if args.vararg:
-        listed.append(f"*{ast.unparse(args.vararg)}")
+        words.append(f"*{ast.unparse(args.vararg)}")
     elif args.kwonlyargs:
-        listed.append("*")
+        words.append("*")
     for arg, value in zip(args.kwonlyargs, args.kw_defaults, strict=True):
-        listed.append(ast.unparse(arg) + ("" if value is None else f" = {ast.unparse(value)}"))
+        words.append(ast.unparse(arg) + ("" if value is None else f" = {ast.unparse(value)}"))
     back = "" if function.returns is None or "class" in lead else ast.unparse(function.returns)
     back = back.strip("'")
-    return wrapped(lead, listed, f" -> {back}" if back else "")
+    return wrapped(lead, words, f" -> {back}" if back else "")
 
 
-def wrapped(lead: str, listed: list[str], back: str) -> str:
+def wrapped(lead: str, words: list[str], back: str) -> str:
     """Put one line if it fits, else an argument a line."""
-    line = f"{lead}({', '.join(listed)}){back}"
+    line = f"{lead}({', '.join(words)}){back}"
     if len(line) <= 88:
         return line
-    return "\n".join([f"{lead}(", *(f"    {arg}," for arg in listed), f"){back}"])
+    return "\n".join([f"{lead}(", *(f"    {arg}," for arg in words), f"){back}"])
 
 
 def markdown(doc: str) -> list[str]:
@@ -201,10 +213,15 @@ def code(block: str, language: str) -> str:
     return f"```{language}\n{block}\n```"
 
 
-def anchor(heading: str) -> str:
-    """Give the anchor that GitHub makes of a heading."""
-    kept = re.sub(r"[^\w\- ]", "", heading.strip().lower())
-    return kept.replace(" ", "-")
+def anchors() -> dict[str, str]:
+    """Give the anchors that GitHub makes of the headings; the second of two alike ends in -1."""
+    headings = []
+    for name in MODULES:
+        headings += [name, *(f"{name}.{public}" for public in listed(name))]
+    plain = [re.sub(r"[^\w-]", "", heading.lower()) for heading in headings]
+    before = [plain[:k].count(one) for k, one in enumerate(plain)]
+    made = [f"{one}-{times}" if times else one for one, times in zip(plain, before, strict=True)]
+    return dict(zip(headings, made, strict=True))
 
 
 def filled(page: str) -> str:

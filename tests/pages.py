@@ -44,10 +44,11 @@ def links(page: Path) -> list[str]:
 
 
 def anchors(page: Path) -> set[str]:
-    """Anchors of a page's headings, as GitHub makes them."""
+    """Anchors of a page's headings, as GitHub makes them: the second of two alike ends in -1."""
     headings = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
-    kept = (re.sub(r"[^\w\- ]", "", heading.strip().lower()) for heading in headings)
-    return {heading.replace(" ", "-") for heading in kept}
+    kept = [re.sub(r"[^\w\- ]", "", one.strip().lower()).replace(" ", "-") for one in headings]
+    before = [kept[:k].count(one) for k, one in enumerate(kept)]
+    return {f"{one}-{times}" if times else one for one, times in zip(kept, before, strict=True)}
 
 
 def broken(page: Path) -> list[str]:

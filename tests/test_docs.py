@@ -70,9 +70,12 @@ def test_index_leads_to_every_page_and_example():
 
 def test_a_broken_link_is_found(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text("# One\n[a](none.md) [b](#one) [c](#two) ![d](page.md#one)\n", encoding="utf-8")
+    page.write_text(
+        "# One\n[a](none.md) [b](#one) [c](#two) ![d](page.md#one)\n\n## `One`\n[e](#one-1)\n",
+        encoding="utf-8",
+    )
     assert broken(page) == ["none.md", "#two"]
-    assert anchors(page) == {"one"}
+    assert anchors(page) == {"one", "one-1"}
 
 
 def test_pictures_say_what_is_on_them():
