@@ -11,9 +11,9 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 NAME ?= diffusion2d
 
 # Vectors are too short here for threads of BLAS, which would only wait for each other.
-demo test results map-small: export OMP_NUM_THREADS ?= 1
+demo test results bench map-small: export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint train results docs map-small clean
+.PHONY: demo test lint train results bench docs map-small clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/python examples/demo.py
@@ -43,6 +43,10 @@ results: $(VENV)/dev.stamp
 # What docs/ takes from docstrings and measurements, and its picture.
 docs: $(VENV)/dev.stamp
 	$(BIN)/python scripts/docs.py
+
+# Seconds and memory of setup, apply and solve beside all rivals; about half an hour.
+bench: $(VENV)/dev.stamp
+	$(BIN)/neuprecond bench --out datasets/results --plot
 
 clean:
 	rm -rf $(VENV) demo-output map

@@ -6,6 +6,7 @@ Results go to stdout, all else to stderr; nothing moves or is coloured when pipe
 
 import json
 import math
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -96,23 +98,58 @@ def diagnose(matrix: Matrix, near_null: Vectors = None, as_json: AsJson = False)
 
 @app.command()
 def bench(
-    matrix: Matrix,
-    rhs: RightSide = None,
+    matrix: Annotated[
+        Path | None,
+        typer.Argument(help="A: .mtx, .npz, .rb and the like; without one, families are drawn."),
+    ] = None,
+    rhs: Annotated[
+        str | None,
+        typer.Option(
+            help="With a matrix its b: .npy or .mtx. Without one, for how many right-hand sides "
+            "to show totals, by commas; 1,10 by default."
+        ),
+    ] = None,
     names: Annotated[
         str,
         typer.Option(
-            "--with", help="Preconditioners to compare, by commas; 'twin' is that of auto."
+            "--with",
+            help="With a matrix: preconditioners to compare, by commas; 'twin' is that of auto.",
         ),
     ] = "none,jacobi,ic0,sa08,rs,twin,auto",
     near_null: Vectors = None,
     rtol: Annotated[float, typer.Option(help="Relative tolerance, on the true residual.")] = 1e-8,
     maxiter: Annotated[int | None, typer.Option(help="Most inner iterations.")] = None,
+    families: Annotated[str | None, typer.Option(help="Families to draw, by commas.")] = None,
+    sizes: Annotated[str | None, typer.Option(help="Numbers of unknowns, by commas.")] = None,
+    models: Annotated[str, typer.Option(help="Models to measure, by commas.")] = "auto",
+    peers: Annotated[str | None, typer.Option(help="Only these rivals, by commas.")] = None,
+    repeats: Annotated[int, typer.Option(help="Turns; medians are shown.")] = 5,
+    small: Annotated[bool, typer.Option(help="Small families, in half a minute.")] = False,
+    memory: Annotated[bool, typer.Option(help="Peak memory, each in a fresh process.")] = True,
+    out: Annotated[Path | None, typer.Option(help="Folder for speed.csv and speed.md.")] = None,
+    plot: Annotated[bool, typer.Option(help="Draw seconds against n into --out.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compare preconditioners on one matrix: iterations, true residual, seconds of setup and solve.
+    """Compare preconditioners: on one matrix, or seconds and memory over families and sizes.
 
-    Exit code 1 if none of them converged.
+    With a matrix: iterations, true residual, seconds of setup and solve; exit code 1 if none
+    converged. Without one: setup by phase, apply, solve, totals and peak memory over families.
     """
+    if matrix is None:
+        _bench_families(
+            families=None if families is None else _words(families),
+            sizes=None if sizes is None else [_whole(word) for word in _words(sizes)],
+            right_sides=[_whole(word) for word in _words(rhs or "1,10")],
+            models=_words(models),
+            peers=None if peers is None else _words(peers),
+            repeats=repeats,
+            small=small,
+            memory=memory,
+            out=out,
+            plot=plot,
+            as_json=as_json,
+        )
+        return
     with _plainly() as progress:
         from neuprecond import problems
 
@@ -130,6 +167,41 @@ def bench(
         _print_bench(found)
     converged = any(row["converged"] for row in found)
     raise typer.Exit(DONE if converged else NOT_CONVERGED)
+
+
+def _bench_families(
+    *, peers: list[str] | None, out: Path | None, plot: bool, as_json: bool, **options: Any
+) -> None:
+    """Measure families × sizes × preconditioners, and show or write the rows."""
+    with _plainly() as progress:
+        from neuprecond import report
+
+        if plot and out is None:
+            raise ValueError("--plot needs a folder to draw into: give --out.")
+        if peers is not None:
+            options["peers"] = peers
+        found = report.make_bench(progress=progress, **options)
+        if out is not None:
+            about = {"command": shlex.join(["neuprecond", *sys.argv[1:]]), **found.about}
+            found = replace(found, about=about)
+            report.write_bench(found, out)
+            if plot:
+                report.draw_speed(found.rows, out)
+    if as_json:
+        claims = [asdict(claim) for claim in report.claims(found)]
+        rows = [asdict(row) for row in found.rows]
+        _print_json({"about": found.about, "rows": rows, "claims": claims})
+        return
+    console = Console(width=None if sys.stdout.isatty() else 150)
+    for title, heads, lines in report.bench_tables(found):
+        table = Table(
+            title=title, title_justify="left", box=None if not console.is_terminal else SIMPLE
+        )
+        for head in heads:
+            table.add_column(head, justify="left" if head == heads[0] else "right")
+        for line in lines:
+            table.add_row(*line)
+        console.print(table)
 
 
 def _measured(

@@ -804,7 +804,7 @@ def about(command: str, *, models: Sequence[str] = ()) -> dict[str, str]:
         "command": command,
         "wall": "0 s",
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "machine": f"{_processor()}, {os.cpu_count()} cores, OMP_NUM_THREADS "
+        "machine": f"{processor()}, {os.cpu_count()} cores, OMP_NUM_THREADS "
         f"{os.environ.get('OMP_NUM_THREADS', 'not set')}",
         "versions": ", ".join(
             [f"Python {platform.python_version()}", *(f"{p} {version(p)}" for p in packages)]
@@ -814,7 +814,8 @@ def about(command: str, *, models: Sequence[str] = ()) -> dict[str, str]:
     }
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Name the processor, as far as the system knows it."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text().splitlines():

@@ -16,13 +16,14 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator
 
 from neuprecond.classical import TUNED
+from neuprecond.report.bench import MULTIGRID, Timing, slopes_of
 from neuprecond.report.counts import RTOL, Counts, Run
 from neuprecond.report.families import MAP_FAMILIES, Place
 from neuprecond.report.page import Picture
 from neuprecond.report.study import NETWORKS, StudyRow
 from neuprecond.report.verdict import Cell, cells, cost, slopes, totals, transfers
 
-__all__ = ["pictures", "study_pictures"]
+__all__ = ["pictures", "speed_picture", "study_pictures"]
 
 
 # Okabe and Ito's colours, told apart with any colour vision; learned is black or white.
@@ -542,6 +543,82 @@ def _totals(runs: Sequence[Run]) -> Figure:
     right.set_xlabel("share of instances; right of the bars: right-hand sides until it pays")
     left.set_xlabel("share of instances; right of the bars: mean ratio of iterations")
     return figure
+
+
+def speed_picture(rows: Sequence[Timing], folder: Path | None) -> Picture:
+    """Draw seconds of setup and one solve against n, one plot a family.
+
+    Parameters
+    ----------
+    rows : sequence of Timing
+        Of several sizes.
+    folder : Path or None
+        Where speed.png and speed.svg are written.
+
+    Returns
+    -------
+    Picture
+    """
+    alt = (
+        "Small log-log plots, one a family: seconds of setup and one solve against the number of "
+        "unknowns, for the preconditioners of the table, with the slope of each line. A dotted "
+        "line is proportional to n."
+    )
+    return _drawn("speed", "Seconds against n", alt, folder, lambda: _seconds(rows))
+
+
+def _seconds(rows: Sequence[Timing]) -> Figure:
+    families = list(dict.fromkeys(row.family for row in rows))
+    across = min(3, len(families))
+    down = -(-len(families) // across)
+    figure = Figure(figsize=(4.2 * across, 3.4 * down), layout="constrained")
+    slopes = slopes_of(rows)
+    axes = figure.subplots(down, across, squeeze=False).ravel()
+    for family, axis in zip(families, axes, strict=False):
+        mine = [row for row in rows if row.family == family]
+        # Of all multigrid the one that is fastest at the largest size stands for the others.
+        n = max(row.n for row in mine)
+        fastest = min(
+            (row for row in mine if row.n == n and row.M in MULTIGRID and row.converged),
+            key=lambda row: row.total(1),
+            default=None,
+        )
+        for name in dict.fromkeys(row.M for row in mine):
+            series, label = _line_of(name, mine, fastest)
+            if series is None:
+                continue
+            own = sorted((r for r in mine if r.M == name), key=lambda r: r.n)
+            slope = slopes.get((family, name))
+            axis.loglog(
+                [row.n for row in own],
+                [row.total(1) for row in own],
+                marker=MARKS[series],
+                markersize=4,
+                color=_colour(series),
+                linestyle="--" if series == "twin" else "-",
+                linewidth=1.8 if series in ("learned", "twin") else 1.0,
+                label=label if slope is None else f"{label}, slope {slope:.2f}",
+            )
+        ends = np.array([min(row.n for row in mine), n], dtype=float)
+        least = min(row.total(1) for row in mine if row.converged)
+        axis.loglog(ends, 0.6 * least * ends / ends[1], ":", color=INK, linewidth=0.8)
+        axis.set(title=family, xlabel="n", ylabel="seconds, setup + solve")
+        axis.legend(fontsize=6.5)
+        axis.grid(alpha=0.2)
+    for axis in axes[len(families) :]:
+        axis.set_visible(False)
+    return figure
+
+
+def _line_of(name: str, rows: Sequence[Timing], fastest: Timing | None) -> tuple[str | None, str]:
+    """Colour and label of a line; None for multigrid that is not the fastest."""
+    kind = next(row.kind for row in rows if row.M == name)
+    if kind != "classical":
+        return kind, name
+    if name in MULTIGRID:
+        is_fastest = fastest is not None and name == fastest.M
+        return ("multigrid" if is_fastest else None), name
+    return name, LABELS[name]
 
 
 # Networks of the study, again by Okabe and Ito.

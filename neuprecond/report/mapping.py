@@ -7,13 +7,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
 
+from neuprecond.report.bench import Timing
 from neuprecond.report.counts import PEERS, Counts, Task, about, measure, tasks
 from neuprecond.report.families import MAP_FAMILIES, SIZES, Place
 from neuprecond.report.page import page
 from neuprecond.report.study import StudyRow, read_study, run_study, write_study
 from neuprecond.zoo import models as packaged_models
 
-__all__ = ["draw_map", "make_map", "make_study"]
+__all__ = ["draw_map", "draw_speed", "make_map", "make_study"]
 
 #: Called with what is being measured, how much of the work is done, and how much there is.
 Progress = Callable[[str, float, float], None]
@@ -215,3 +216,17 @@ def _require(module: str, extra: str, why: str) -> None:
         raise ModuleNotFoundError(
             f"{why}: install {module} with pip install 'neuprecond[{extra}]'.", name=module
         )
+
+
+def draw_speed(rows: Sequence[Timing], folder: str | Path) -> None:
+    """Draw the rows of a benchmark as speed.png and speed.svg.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If matplotlib is missing.
+    """
+    _require("matplotlib", "plots", "--plot draws a figure")
+    from neuprecond.report.figures import speed_picture
+
+    speed_picture(rows, Path(folder))
