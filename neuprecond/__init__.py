@@ -48,6 +48,9 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "torch":
+        # Needs torch installed, and is no part of ``from neuprecond import *``.
+        return import_module("neuprecond.torch")
     if name not in _HOMES:
         raise AttributeError(f"module 'neuprecond' has no attribute {name!r}")
     value = getattr(import_module(_HOMES[name]), name)

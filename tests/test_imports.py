@@ -14,9 +14,9 @@ import neuprecond
 PACKAGE = Path(neuprecond.__file__).parent
 TORCH = {"torch", "torch_geometric", "jaxtyping"}
 # Where torch lives; all other modules are of the SciPy half.
-TORCH_HALF = ("graph", "nets", "training")
+TORCH_HALF = ("graph", "nets", "torch", "training")
 # Where a function may ask for the torch half once it runs: only if a device is named.
-MAY_ASK = {"zoo.model": {"graph"}}
+MAY_ASK = {"zoo.model": {"graph"}, "operators.base": {"torch"}}
 
 # What each part may import of the others when it is imported itself. Left out: cli and petsc, which
 # may import anything, and __init__, which is lazy.
@@ -29,6 +29,8 @@ ALLOWED = {
     "hierarchy": {"checks", "errors", "interpolation", "rows"},
     "interpolation": {"checks", "errors", "rows"},
     "operators": {"checks", "errors", "rows"},
+    "torch": {"operators"},
+    "cupy": {"operators"},
     "krylov": {"checks", "classical", "errors"},
     "features": {"hierarchy", "rows"},
     "statistics": {"features", "hierarchy", "rows"},

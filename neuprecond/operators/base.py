@@ -1,10 +1,14 @@
 """What every M of this library is: a SciPy LinearOperator that tells how it was made."""
 
-from collections.abc import Mapping
-from typing import Self
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from scipy import sparse
 from scipy.sparse.linalg import LinearOperator
+
+if TYPE_CHECKING:
+    from neuprecond.torch import TorchInverse
 
 __all__ = ["ApproximateInverse"]
 
@@ -89,6 +93,87 @@ class ApproximateInverse(LinearOperator):
     def aspreconditioner(self) -> Self:
         """M itself: PyAMG's name for the same thing."""
         return self
+
+    def torch(self, device: Any = None, dtype: Any = None) -> "TorchInverse":
+        """M on a torch device: a copy of its sparse matrices and a callable on tensors.
+
+        Parameters
+        ----------
+        device : str or torch.device, optional
+            "cpu" or "cuda"; by default torch's default device.
+        dtype : torch.dtype, optional
+            torch.float64 by default, or torch.float32.
+
+        Returns
+        -------
+        TorchInverse
+            Takes tensors of shape (n,) or (n, k); `neuprecond.torch.cg` takes it as M.
+
+        Raises
+        ------
+        ModuleNotFoundError
+            If torch is not installed.
+        TypeError
+            If M is not made of sparse products alone, or the dtype is another.
+        ValueError
+            If torch does not find the device.
+
+        Notes
+        -----
+        Tested on torch's CPU device; not measured on a GPU.
+        """
+        from neuprecond.torch import TorchInverse
+
+        return TorchInverse(self, device=device, dtype=dtype)
+
+    def cupy(self) -> Any:
+        """M on CuPy's current device, for the solvers of ``cupyx.scipy.sparse.linalg``.
+
+        Returns
+        -------
+        cupyx.scipy.sparse.linalg.LinearOperator
+            Float64, of shape (n, n), with copies of M's sparse matrices.
+
+        Raises
+        ------
+        ModuleNotFoundError
+            If CuPy is not installed.
+        TypeError
+            If M is not made of sparse products alone.
+
+        Notes
+        -----
+        Tested against a stand-in for CuPy that works on NumPy arrays; not run on a GPU.
+        """
+        from neuprecond.cupy import cupy_inverse
+
+        return cupy_inverse(self)
+
+    def on_arrays(
+        self, matrix: Callable[[sparse.csr_array], Any], array: Callable[[np.ndarray], Any]
+    ) -> Callable[[Any], Any]:
+        """M on another library's arrays.
+
+        Parameters
+        ----------
+        matrix, array : callable
+            Copy a ``csr_array`` and an ndarray to where M is to be applied.
+
+        Returns
+        -------
+        callable
+            ``M @ r`` for r of shape (n,) or (n, k), out of ``@``, ``+``, ``-`` and ``*`` alone.
+
+        Raises
+        ------
+        TypeError
+            If M is not made of sparse products alone.
+        """
+        raise TypeError(
+            f"M must be made of sparse products alone to leave SciPy, got {self.name!r} of kind "
+            f"{self.kind!r}. Use it with SciPy's solvers, or load a model of kind 'multilevel' or "
+            "'spai'."
+        )
 
     def _level_lines(self) -> list[str]:
         return []

@@ -1,6 +1,6 @@
 """The multigrid cycle as a SciPy operator: sparse products and one small dense solve."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -255,6 +255,49 @@ class Cycle(ApproximateInverse):
     def _apply_block(self, R: np.ndarray) -> np.ndarray:
         s = self._s[:, None]
         return s * kernels.run_block(*self._flat, s * R)
+
+    def on_arrays(
+        self, matrix: Callable[[sparse.csr_array], Any], array: Callable[[np.ndarray], Any]
+    ) -> Callable[[Any], Any]:
+        """M on another library's arrays; see `ApproximateInverse.on_arrays`."""
+        levels = [
+            [matrix(self._matrix(4 * level + k)) for k in range(4)]
+            for level in range(self.levels - 1)
+        ]
+        # No library is sure to multiply by a matrix without columns.
+        ends = [bool(self._shapes[4 * level + 2][1] == 0) for level in range(self.levels - 1)]
+        bottom, s = array(self._bottom), array(self._s)
+        schedule = [(int(what), int(level)) for what, level in self._schedule]
+
+        def apply(r: Any) -> Any:
+            scale = s if r.ndim == 1 else s[:, None]
+            # Residual and solution of each level, and the solution before its second visit.
+            R, X, before = {0: scale * r}, {}, {}
+            for what, level in schedule:
+                if what == kernels.BOTTOM:
+                    if level in R:
+                        X[level] = bottom @ R[level]
+                    continue
+                A, S, P, restriction = levels[level]
+                if what == kernels.DOWN:
+                    X[level] = S @ R[level]
+                    if not ends[level]:
+                        R[level + 1] = restriction @ (R[level] - A @ X[level])
+                elif what == kernels.UP:
+                    x = X[level] if ends[level] else X[level] + P @ X[level + 1]
+                    X[level] = x + S @ (R[level] - A @ x)
+                elif what == kernels.REDUCE:
+                    R[level + 1] = restriction @ R[level]
+                elif what == kernels.RESTORE:
+                    X[level] = P @ X[level + 1] + S @ R[level]
+                elif what == kernels.AGAIN:
+                    before[level] = X[level]
+                    R[level] = R[level] - A @ X[level]
+                else:
+                    X[level] = X[level] + before[level]
+            return scale * X[0]
+
+        return apply
 
     def _level_lines(self) -> list[str]:
         lines = ["  level   unknowns     nonzeros   visits"]

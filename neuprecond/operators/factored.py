@@ -1,6 +1,7 @@
 """The one-level M = GᵀG from a sparse factor, as a SciPy operator."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numba
 import numpy as np
@@ -68,6 +69,13 @@ class FactoredInverse(ApproximateInverse):
         signed = np.int32 if self._indptr.dtype == np.uint32 else np.int64
         parts = (self._values, self._indices.view(signed), self._indptr.view(signed))
         return sparse.csr_array(parts, shape=self.shape)
+
+    def on_arrays(
+        self, matrix: Callable[[sparse.csr_array], Any], array: Callable[[np.ndarray], Any]
+    ) -> Callable[[Any], Any]:
+        """M on another library's arrays; see `ApproximateInverse.on_arrays`."""
+        G, transposed = matrix(self.G), matrix(self.G.T.tocsr())
+        return lambda r: transposed @ (G @ r)
 
     def _apply_vector(self, r: np.ndarray) -> np.ndarray:
         return _apply_vector(self._indptr, self._indices, self._values, r)

@@ -1,6 +1,10 @@
 """Operators around others: the sign of a negative definite A, and classical fall-backs."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
+from scipy import sparse
 from scipy.sparse.linalg import LinearOperator
 
 from neuprecond.operators.base import ApproximateInverse
@@ -35,6 +39,13 @@ class Negated(ApproximateInverse):
 
     def _apply_block(self, R: np.ndarray) -> np.ndarray:
         return -self._M._apply_block(R)
+
+    def on_arrays(
+        self, matrix: Callable[[sparse.csr_array], Any], array: Callable[[np.ndarray], Any]
+    ) -> Callable[[Any], Any]:
+        """M on another library's arrays; see `ApproximateInverse.on_arrays`."""
+        apply = self._M.on_arrays(matrix, array)
+        return lambda r: -apply(r)
 
     def _level_lines(self) -> list[str]:
         return ["  of -A, negated", *self._M._level_lines()]
