@@ -27,9 +27,11 @@ RIGHT_HAND_SIDES = (1, 2, 3, 5, 10, 20)
 # Modules of the reference, and which of their names are in it: None is all of __all__.
 MODULES: dict[str, tuple[str, ...] | None] = {
     "neuprecond": None,
+    "neuprecond.operators.base": None,
     "neuprecond.zoo": ("Card",),
     "neuprecond.classical": None,
     "neuprecond.problems": None,
+    "neuprecond.torch": None,
     "neuprecond.training.recipes": ("Ingredient", "Recipe"),
     "neuprecond.training.loop": ("train",),
 }

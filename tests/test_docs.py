@@ -21,6 +21,7 @@ COMMANDS = typer.main.get_command(cli.app)
 def script(monkeypatch):
     """Load the script that writes parts of docs/."""
     pytest.importorskip("matplotlib")
+    pytest.importorskip("torch")
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
     spec = importlib.util.spec_from_file_location("docs_script", ROOT / "scripts" / "docs.py")
     module = importlib.util.module_from_spec(spec)
