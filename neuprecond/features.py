@@ -38,6 +38,11 @@ TEST_VECTORS = 4
 SWEEPS = 4
 # Weights this close to a row's largest are equal to it: rounding must not pick the parent.
 TIE = 1.0 - 1e-9
+# What loops look up of a neighbour, side by side in one line of the cache: the test vectors, its
+# near-null entry, one over its largest entry, its mean distance, and twice the number of its parent
+# (from 1; 0: none), plus one if it is coarse.
+NEAR_NULL, OVER_LARGEST, MEAN_DISTANCE, KIN = range(TEST_VECTORS, TEST_VECTORS + 4)
+LINE = 64
 
 
 @dataclass(frozen=True)
@@ -80,8 +85,8 @@ def test_vectors(A: sparse.csr_array) -> np.ndarray:
     ndarray, shape (n, TEST_VECTORS)
         The same for the same n: the start vectors come from a fixed generator.
     """
-    X = np.random.default_rng(A.shape[0]).standard_normal((A.shape[0], TEST_VECTORS))
-    Y = np.empty_like(X)
+    X, Y = (aligned(A.shape[0], TEST_VECTORS, np.float64) for _ in range(2))
+    np.random.default_rng(A.shape[0]).standard_normal(out=X)
     matrix = csr(A)
     # Half of Gershgorin's bound damps every mode and needs no eigenvalue estimate.
     weight = 1.0 / max(1.0, 0.5 * largest_row_sum(matrix[0], matrix[2]))
@@ -89,6 +94,17 @@ def test_vectors(A: sparse.csr_array) -> np.ndarray:
         _sweep(*matrix, weight, X, Y)
         X, Y = Y, X
     return X
+
+
+def aligned(n: int, columns: int, dtype: type) -> np.ndarray:
+    """An empty array of n rows that begins at a line of the cache.
+
+    Rows of graphs are looked up in any order: none of up to 64 bytes is to lie on two lines.
+    """
+    size = n * columns * np.dtype(dtype).itemsize
+    raw = np.empty(size + LINE, dtype=np.uint8)
+    start = -raw.__array_interface__["data"][0] % LINE
+    return raw[start : start + size].view(dtype).reshape(n, columns)
 
 
 def level_features(level: Level) -> LevelFeatures:
@@ -111,32 +127,28 @@ def level_features(level: Level) -> LevelFeatures:
     >>> level_features(level).edges.shape[1] == len(EDGE_FEATURES)
     True
     """
-    n, u = level.A.shape[0], level.near_null
+    n = level.A.shape[0]
     A, P = csr(level.A), csr(level.P0)
-    strong = csr(level.strong)[:2]
     roots = unsigned(level.roots.astype(np.int32))
     is_coarse = np.zeros(n)
     is_coarse[level.roots] = 1.0
-
-    X = test_vectors(level.A)
-    X /= u[:, None]
-    # Rows are compared with each other only, so one size for all keeps overflow away.
-    X *= 1.0 / max(float(X.max()), -float(X.min()), 1e-300)
+    table = aligned(n, KIN + 1, np.float64)
+    _fill_vectors(test_vectors(level.A), level.near_null, table)
 
     indptr = np.empty(n + 1, dtype=np.int32)
-    over_largest, distance = np.empty(n), np.empty(n)
     nodes = np.empty((n, len(NODE_FEATURES)), dtype=np.float32)
-    _fill_nodes(*A, u, is_coarse, X, indptr, over_largest, distance, nodes)
+    _fill_nodes(*A, is_coarse, table, indptr, nodes)
 
     coarse_near_null = np.ascontiguousarray(level.coarse_near_null[:, 0])
-    parent = np.empty(n, dtype=np.int32)
     entry_rows, entry_roots = (np.empty(level.P0.nnz, dtype=np.int32) for _ in range(2))
     entries = np.empty((level.P0.nnz, len(ENTRY_FEATURES)), dtype=np.float32)
-    _fill_entries(*A, *P, roots, u, coarse_near_null, X, parent, entry_rows, entry_roots, entries)
+    _fill_entries(
+        *A, *P, roots, is_coarse, coarse_near_null, table, entry_rows, entry_roots, entries
+    )  # fmt: skip
 
     cols = np.empty(indptr[-1], dtype=np.int32)
     edges = np.empty((len(cols), len(EDGE_FEATURES)), dtype=np.float32)
-    _fill_edges(*A, *strong, u, is_coarse, parent, X, over_largest, distance, cols, edges)
+    _fill_edges(*A, *csr(level.strong)[:2], table, cols, edges)
     return LevelFeatures(indptr, cols, nodes, edges, entry_rows, entry_roots, entries)
 
 
@@ -161,39 +173,58 @@ def _distance(X, i, j):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(**OPTIONS)
-def _sweep(indptr, indices, values, weight, X, Y):  # type: ignore[no-untyped-def]
-    """Y = X - weight A X."""
-    for i in range(len(indptr) - 1):
+def _fill_vectors(X, u, table):  # type: ignore[no-untyped-def]
+    """Test vectors over the near-null vector, and that."""
+    top = 1e-300
+    for i in range(len(u)):
+        table[i, NEAR_NULL] = u[i]
         for c in range(TEST_VECTORS):
-            Y[i, c] = X[i, c]
-        for k in range(indptr[i], indptr[i + 1]):
-            step, j = weight * values[k], indices[k]
-            for c in range(TEST_VECTORS):
-                Y[i, c] -= step * X[j, c]
+            table[i, c] = X[i, c] / u[i]
+            top = max(top, abs(table[i, c]))
+    # Rows are compared with each other only, so one size for all keeps overflow away.
+    scale = 1.0 / top
+    for i in range(len(u)):
+        for c in range(TEST_VECTORS):
+            table[i, c] *= scale
 
 
 @numba.njit(**OPTIONS)
-def _fill_nodes(indptr, indices, values, u, is_coarse, X, pointers, over_largest, distance, nodes):  # type: ignore[no-untyped-def]
+def _sweep(indptr, indices, values, weight, X, Y):  # type: ignore[no-untyped-def]
+    """Y = X - weight A X."""
+    for i in range(len(indptr) - 1):
+        # One number a vector, written out: what is kept in memory cannot be kept in a register.
+        y0, y1, y2, y3 = X[i, 0], X[i, 1], X[i, 2], X[i, 3]
+        for k in range(indptr[i], indptr[i + 1]):
+            step, j = weight * values[k], indices[k]
+            y0 -= step * X[j, 0]
+            y1 -= step * X[j, 1]
+            y2 -= step * X[j, 2]
+            y3 -= step * X[j, 3]
+        Y[i, 0], Y[i, 1], Y[i, 2], Y[i, 3] = y0, y1, y2, y3
+
+
+@numba.njit(**OPTIONS)
+def _fill_nodes(indptr, indices, values, is_coarse, table, pointers, nodes):  # type: ignore[no-untyped-def]
     """Numbers a node; row pointers without the diagonal; per row what edges are measured against.
 
     That is one over its largest off-diagonal entry (1 where there is none) and its mean distance.
     """
     pointers[0] = 0
-    for i in range(len(u)):
+    for i in range(len(nodes)):
         row_sum, positive, top, total, count = 0.0, 0.0, 0.0, 0.0, 0
-        inverse = 1.0 / u[i]
+        inverse = 1.0 / table[i, NEAR_NULL]
         for k in range(indptr[i], indptr[i + 1]):
             j = indices[k]
-            against = values[k] * u[j] * inverse
+            against = values[k] * table[j, NEAR_NULL] * inverse
             row_sum += against
             if j != i:
                 count += 1
                 positive += max(against, 0.0)
                 top = max(top, abs(values[k]))
-                total += _distance(X, i, j)
+                total += _distance(table, i, j)
         pointers[i + 1] = pointers[i] + count
-        over_largest[i] = 1.0 / top if top > 0.0 else 1.0
-        distance[i] = total / max(count, 1)
+        table[i, OVER_LARGEST] = 1.0 / top if top > 0.0 else 1.0
+        table[i, MEAN_DISTANCE] = total / max(count, 1)
         nodes[i, 0] = _squash(row_sum)
         nodes[i, 1] = np.log1p(count) / 3.0
         nodes[i, 2] = is_coarse[i]
@@ -201,48 +232,46 @@ def _fill_nodes(indptr, indices, values, u, is_coarse, X, pointers, over_largest
 
 
 @numba.njit(**OPTIONS)
-def _fill_edges(  # type: ignore[no-untyped-def]
-    indptr, indices, values, strong_indptr, strong_indices,
-    u, is_coarse, parent, X, over_largest, distance, cols, edges,
-):  # fmt: skip
+def _fill_edges(indptr, indices, values, strong_indptr, strong_indices, table, cols, edges):  # type: ignore[no-untyped-def]
     """Columns and numbers of the off-diagonal entries, row by row."""
-    # The last row that called a column strong.
-    strong_in = np.full(len(u), -1, dtype=np.int32)
     e = np.uint64(0)
-    for i in range(len(u)):
-        inverse = 1.0 / u[i]
-        for k in range(strong_indptr[i], strong_indptr[i + 1]):
-            strong_in[strong_indices[k]] = i
+    for i in range(len(table)):
+        inverse, over_largest = 1.0 / table[i, NEAR_NULL], table[i, OVER_LARGEST]
+        parent = np.int64(table[i, KIN]) >> 1
+        # Both rows are sorted.
+        m, strong_end = np.uint64(strong_indptr[i]), np.uint64(strong_indptr[i + 1])
         for k in range(indptr[i], indptr[i + 1]):
             j = indices[k]
             if j == i:
                 continue
-            between = _distance(X, i, j)
+            while m < strong_end and strong_indices[m] < j:
+                m += ONE
+            between, kin = _distance(table, i, j), np.int64(table[j, KIN])
             cols[e] = j
             edges[e, 0] = values[k]
-            edges[e, 1] = _squash(values[k] * u[j] * inverse)
-            edges[e, 2] = abs(values[k]) * over_largest[i]
-            edges[e, 3] = abs(values[k]) * over_largest[j]
-            edges[e, 4] = strong_in[j] == i
-            edges[e, 5] = is_coarse[j]
-            edges[e, 6] = parent[i] == parent[j] and parent[i] >= 0
-            edges[e, 7] = _over(between, distance[i])
-            edges[e, 8] = _over(between, distance[j])
+            edges[e, 1] = _squash(values[k] * table[j, NEAR_NULL] * inverse)
+            edges[e, 2] = abs(values[k]) * over_largest
+            edges[e, 3] = abs(values[k]) * table[j, OVER_LARGEST]
+            edges[e, 4] = m < strong_end and strong_indices[m] == j
+            edges[e, 5] = kin & 1
+            edges[e, 6] = parent == kin >> 1 and parent > 0
+            edges[e, 7] = _over(between, table[i, MEAN_DISTANCE])
+            edges[e, 8] = _over(between, table[j, MEAN_DISTANCE])
             e += ONE
 
 
 @numba.njit(**OPTIONS)
 def _fill_entries(  # type: ignore[no-untyped-def]
     indptr, indices, values, p_indptr, p_indices, p_values, roots,
-    u, coarse_near_null, X, parent, rows, entry_roots, entries,
+    is_coarse, coarse_near_null, table, rows, entry_roots, entries,
 ):  # fmt: skip
-    """Parent of each unknown, the coarse one it takes most from (-1: none); numbers an entry."""
+    """Kin of each unknown, its parent being the coarse one it takes most from; numbers an entry."""
     # Row i of A and of A P0, spread out; only sound where row i of P0 has entries. A P0 is the
     # derivative of the energy of interpolation, which says where weights are off.
-    direct, slope = np.zeros(len(u)), np.zeros(len(coarse_near_null))
-    for i in range(len(u)):
+    direct, slope = np.zeros(len(table)), np.zeros(len(coarse_near_null))
+    for i in range(len(table)):
         start, stop = p_indptr[i], p_indptr[i + 1]
-        parent[i] = -1
+        table[i, KIN] = is_coarse[i]
         if start == stop:
             continue
         for k in range(start, stop):
@@ -256,24 +285,25 @@ def _fill_entries(  # type: ignore[no-untyped-def]
         top, total = 0.0, 0.0
         for k in range(start, stop):
             top = max(top, abs(p_values[k] * coarse_near_null[p_indices[k]]))
-            total += _distance(X, i, roots[p_indices[k]])
-        count = stop - start
+            total += _distance(table, i, roots[p_indices[k]])
+        count, parent, u = stop - start, False, table[i, NEAR_NULL]
         mean = total / count
         for k in range(start, stop):
             c = p_indices[k]
             root = roots[c]
             weight = p_values[k] * coarse_near_null[c]
-            is_parent = parent[i] < 0 and abs(weight) >= TIE * top
+            is_parent = not parent and abs(weight) >= TIE * top
             if is_parent:
-                parent[i] = c
+                parent = True
+                table[i, KIN] += 2.0 * (c + 1)
             rows[k] = i
             entry_roots[k] = root
-            entries[k, 0] = _squash(weight / u[i])
-            entries[k, 1] = _squash(direct[root] * (u[root] / u[i]))
+            entries[k, 0] = _squash(weight / u)
+            entries[k, 1] = _squash(direct[root] * (table[root, NEAR_NULL] / u))
             entries[k, 2] = 1.0 / count
             entries[k, 3] = root == i
             entries[k, 4] = is_parent
-            entries[k, 5] = _over(_distance(X, i, root), mean)
-            gradient = slope[c] * coarse_near_null[c] / u[i]
+            entries[k, 5] = _over(_distance(table, i, root), mean)
+            gradient = slope[c] * coarse_near_null[c] / u
             entries[k, 6] = _squash(gradient)
-            entries[k, 7] = _squash(gradient / (abs(weight / u[i]) + 1e-12))
+            entries[k, 7] = _squash(gradient / (abs(weight / u) + 1e-12))

@@ -10,7 +10,7 @@ from llvmlite import ir
 from numba import carray, types
 from numba.extending import intrinsic
 
-from neuprecond.features import LevelFeatures
+from neuprecond.features import LevelFeatures, aligned
 from neuprecond.multilevel import Values
 from neuprecond.rows import OPTIONS as ROWS
 from neuprecond.rows import unsigned
@@ -98,8 +98,8 @@ def level_network(weights: Mapping[str, np.ndarray]) -> Values:
         h = features.nodes @ encode
         h += encode_bias
         np.maximum(h, ZERO, out=h)
-        send = h @ send_first
-        spare = np.empty_like(send)
+        send, spare = (aligned(len(h), width, np.float32) for _ in range(2))
+        np.matmul(h, send_first, out=send)
         for layer in layers:
             _round(
                 lanes, edge_inputs, indptr, cols, features.edges, *layer.arrays, h, send, spare
