@@ -145,8 +145,8 @@ def require_symmetric(A: sparse.csr_array, *, who: str) -> None:
             scaling = ", after scaling A to a unit diagonal,"
     if off > SYMMETRY_TOLERANCE:
         raise NotDefiniteError(
-            f"{who} needs a symmetric A; max |A - Aᵀ| / max |A|{scaling} is {off:.1e}. "
-            'Try load("auto", A) with GMRES.'
+            f"{who} needs a symmetric A; max |A - Aᵀ| / max |A|{scaling} is {off:.1e}.",
+            'Try load("auto", A) with GMRES.',
         )
 
 
@@ -156,15 +156,15 @@ def require_definite_diagonal(A: sparse.sparray, *, who: str) -> None:
     bad = np.flatnonzero(~(d > 0))
     if len(bad) == len(d) and np.all(d < 0):
         raise NotDefiniteError(
-            f"{who} needs a positive definite A, got a negative diagonal throughout. Solve with -A "
-            '(and -b), or use load("auto", A), which does that.'
+            f"{who} needs a positive definite A, got a negative diagonal throughout.",
+            'Solve with -A (and -b), or use load("auto", A), which does that.',
         )
     if len(bad):
         i = bad[0]
         raise NotDefiniteError(
             f"{who} needs a positive diagonal, got {d[i]:.3g} in row {i} "
-            f"({len(bad)} of {len(d)} rows). A is not positive definite; "
-            'try load("auto", A) with GMRES or MINRES.'
+            f"({len(bad)} of {len(d)} rows). A is not positive definite.",
+            'Try load("auto", A) with GMRES or MINRES.',
         )
 
 

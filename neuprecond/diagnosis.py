@@ -756,7 +756,7 @@ def _recommend(found: Diagnosis, A: sparse.csr_array, *, has_B: bool) -> str:
     if found.block_size > 1:
         return (
             f"Give near-null vectors: unknowns come {found.block_size} at a time, as in "
-            'elasticity; with rigid body modes B use load("auto", A, B=B), or PyAMG with the same B.'
+            'elasticity; with rigid body modes B use load("auto", A, B=B), or PyAMG with B.'
         )
     if "learned" not in told:
         return f"Use a direct solver ({direct}) or PyAMG: A is {found.definiteness}."

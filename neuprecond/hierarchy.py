@@ -213,7 +213,8 @@ def _require_not_indefinite(ritz_values: np.ndarray) -> None:
     if ritz_values[0] < -1e-8 * max(ritz_values[-1], 0.0):
         raise NotDefiniteError(
             f"A must be positive definite, found xᵀAx / xᵀx = {ritz_values[0]:.2e} after scaling A "
-            'to a unit diagonal. Try load("auto", A) with GMRES or MINRES.'
+            "to a unit diagonal.",
+            'Try load("auto", A) with GMRES or MINRES.',
         )
 
 
@@ -400,7 +401,7 @@ def coarsen(
     base : str
         One of `BASES`, or `LUMPED`.
     B : ndarray of shape (n, k), optional
-        Near-null vectors of A, k > 1; only base "sa" takes them.
+        Near-null vectors of A, k > 1; every base but `LUMPED` is "sa" then.
     v : ndarray of shape (n,), optional
         The near-null vector of A when there is one only; ones by default. No entry may be zero.
     nodes : ndarray of int, shape (n,), optional
@@ -430,8 +431,8 @@ def coarsen(
         near_null = np.ones_like(s)
         nodes = np.arange(len(s)) if nodes is None else nodes
         strong, member = _node_strength(scaled_A, nodes)
-        P, roots, Bc, owner = _aggregate(A, scaled_A, strong, B, member)
-        base = "sa"
+        P, roots, Bc, owner = _aggregate(A, scaled_A, strong, B, member, smooth=base != LUMPED)
+        base = LUMPED if base == LUMPED else "sa"
     else:
         # In the unknowns x / v, constants are near-null: the textbook case PyAMG is written for.
         flat = A if v is None else scaled(A, v)

@@ -279,7 +279,7 @@ def _require_hermitian(A: sparse.csr_array, method: str) -> None:
     off = abs(A / top - (A / top).conj().T).max()
     if off > SYMMETRY_TOLERANCE:
         raise NotDefiniteError(
-            f"{method} needs a Hermitian A; max |A - Aᴴ| / max |A| is {off:.1e}. Use gmres."
+            f"{method} needs a Hermitian A; max |A - Aᴴ| / max |A| is {off:.1e}.", "Use gmres."
         )
 
 

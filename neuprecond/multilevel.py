@@ -136,6 +136,7 @@ def build_cycle(
     B: np.ndarray | None = None,
     model: str = "twin",
     setup_seconds: dict[str, float] | None = None,
+    remarks: list[str] | None = None,
 ) -> Cycle:
     """The multilevel approximate inverse of A.
 
@@ -154,6 +155,8 @@ def build_cycle(
         Name to show.
     setup_seconds : dict, optional
         Phases that were timed before.
+    remarks : list of str, optional
+        Gets a sentence where coarse matrices would have filled up.
 
     Returns
     -------
@@ -183,7 +186,7 @@ def build_cycle(
     # jump at small changes of a matrix, and a learned coarse matrix must not end up with another,
     # perhaps worse, hierarchy than its twin.
     plain = current
-    depth, total = 0, current.nnz
+    depth, total, lumped = 0, current.nnz, 0
     while current.shape[0] > COARSEST and depth < MAX_LEVELS:
         room = min(LARGEST_GROWTH * plain.nnz, LARGEST_COMPLEXITY * A.nnz - total)
         level, coarse = _coarsened(plain, plan.base(depth), room, B=B, v=v, nodes=nodes)
@@ -191,6 +194,7 @@ def build_cycle(
         if level is None or coarse is None:
             break
         total += coarse.nnz
+        lumped += level.base == LUMPED
         if current is not plain:
             plain_level, level = level, on_matrix(level, current)
         else:
@@ -210,6 +214,14 @@ def build_cycle(
         B = level.coarse_near_null if level.coarse_near_null.shape[1] > 1 else None
         depth += 1
         lap("products")
+    if lumped and remarks is not None:
+        remarks.append(
+            "the coarse matrices of A fill up: all levels would hold more than "
+            f"{LARGEST_COMPLEXITY:.0f} times A's entries, one of them {LARGEST_GROWTH:.0f} times "
+            f"its fine one's, or cost as much to make. On {lumped} of {depth} levels plain "
+            f"aggregates were taken instead ({total / A.nnz:.1f} times A's entries in all): M is "
+            "sound but takes more steps. neuprecond.diagnose(A) tells what else there is."
+        )
     bottom, s = unit_diagonal(current)
     if bottom.shape[0] > LARGEST_BOTTOM:
         # Nothing left to coarsen, too much to invert: this level is smoothed only.
@@ -254,15 +266,22 @@ def _coarsened(
     if level is None and B is None:
         # Couplings of many neighbours are all weak by an absolute measure.
         level = coarsen(A, "rs", v=v)
-    if level is None or B is not None:
-        return level, None if level is None else galerkin(level.A, level.P0)
+    if level is None:
+        return None, None
     lengths = np.diff(level.P0.indptr)
     pattern = sparse.csr_array((np.ones(A.nnz), A.indices, A.indptr), shape=A.shape)
     work = lengths @ np.minimum(level.P0.shape[1], pattern @ lengths)
-    if work <= LARGEST_WORK * A.nnz:
+    # Blocks of several near-null vectors take more work an entry, and few of them are left.
+    if B is not None or work <= LARGEST_WORK * A.nnz:
         coarse = galerkin(level.A, level.P0)
         if coarse.nnz <= room:
             return level, coarse
+    if B is not None:
+        level = coarsen(A, LUMPED, B=B, nodes=nodes)
+        coarse = None if level is None else galerkin(level.A, level.P0)
+        if coarse is None or coarse.nnz <= room:
+            return level, coarse
+        # Blocks of several vectors fill up even so: from here on constants have to do.
     level = coarsen(A, LUMPED, v=v)
     return level, None if level is None else galerkin(level.A, level.P0)
 
@@ -357,7 +376,5 @@ def _eliminated(elimination: Elimination) -> _Stage:
     return _Stage(level, elimination.s, 1)
 
 
-def _smoother(
-    A: sparse.csr_array, d: np.ndarray, fraction: float = FRACTION
-) -> sparse.csr_array:
+def _smoother(A: sparse.csr_array, d: np.ndarray, fraction: float = FRACTION) -> sparse.csr_array:
     return chebyshev_smoother(A, d, largest_eigenvalue(scaled(A, np.sqrt(d))), fraction)

@@ -14,7 +14,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io
-from cases import DEFINITE, FORMS, OTHER, REAL_DEFINITE, REAL_OTHER, REFUSED, SINGULAR, poisson
+from cases import (
+    DEFINITE,
+    FORMS,
+    OTHER,
+    REAL_DEFINITE,
+    REAL_OTHER,
+    REFUSED,
+    SINGULAR,
+    grounded,
+    laplacian,
+    poisson,
+)
 from safetensors.numpy import save
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator
@@ -384,6 +395,59 @@ def test_probe_and_strict_through_load(tmp_path):
     with pytest.raises(ValueError, match="M is the twin"):
         load(path, A, check="strict")
     assert load(MULTILEVEL, A, check="strict").learned
+
+
+@pytest.mark.parametrize("name", [*OTHER, *REAL_OTHER])
+def test_auto_does_not_advise_auto(name):
+    A = real(name) if name in REAL_OTHER else OTHER[name].make()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        load("auto", A)
+    with pytest.raises(NotDefiniteError) as refused:
+        load("auto", A, check="strict")
+    for text in (str(caught[0].message), str(refused.value)):
+        assert 'load("auto"' not in text
+        assert "direct solver" in text
+        assert ".." not in text
+
+
+def test_errors_keep_their_advice_apart_and_pickle():
+    with pytest.raises(NotDefiniteError) as refused:
+        load(MULTILEVEL, OTHER["advection"].make())
+    error = refused.value
+    assert str(error) == f"{error.fact} {error.advice}"
+    assert 'load("auto", A)' in error.advice
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+def random_network(n, degree, seed):
+    edges = np.random.default_rng(seed).integers(0, n, (n * degree // 2, 2))
+    return grounded(laplacian(edges[edges[:, 0] != edges[:, 1]], n), 1e-3)
+
+
+@pytest.mark.parametrize("learned", [True, False])
+def test_coarse_matrices_that_would_fill_up_are_told_of(learned):
+    """A bound on memory, and a warning that says what was done to keep it and what it costs."""
+    A = random_network(3000, 6, 2217)
+    with pytest.warns(NeuprecondWarning, match=r"fill up.*6 times A's entries.*diagnose\(A\)"):
+        M = load("auto", A, learned=learned)
+    assert M.operator_complexity <= 7.0
+    assert M.density <= 30.0
+    assert solve(A, np.ones(3000) - 1e-3, M=M).converged
+    with pytest.raises(ValueError, match="fill up"):
+        load("auto", A, learned=learned, check="strict")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load("auto", A, learned=learned, check=False)
+
+
+def test_with_several_near_null_vectors_memory_is_bounded_too():
+    n = 600
+    A = random_network(n, 12, 2218)
+    B = np.column_stack([np.ones(n), np.random.default_rng(7).standard_normal((n, 5))])
+    M = quiet("auto", A, B=B)
+    assert M.operator_complexity <= 7.0
+    assert solve(A, np.ones(n), M=M).converged
 
 
 def test_strict_does_not_fall_back():

@@ -176,7 +176,8 @@ def _factor(
     if row >= 0:
         raise NotDefiniteError(
             f"FSAI needs a positive definite A; the local matrix of row {row} has the pivot "
-            f'{pivot:.2e} (its diagonal scaled to 1). Try load("auto", A) with MINRES or GMRES.'
+            f"{pivot:.2e} (its diagonal scaled to 1).",
+            'Try load("auto", A) with MINRES or GMRES.',
         )
     values *= s[where.indices]
     seconds["values"] = perf_counter() - start

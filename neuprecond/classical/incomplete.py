@@ -269,7 +269,8 @@ def _cholesky(A: object, *, relaxation: float, name: str) -> IncompleteCholesky:
         i = rows[np.flatnonzero(~np.isfinite(scaled))[0]]
         raise NotDefiniteError(
             f"{who} needs a positive definite A; row {i} has an entry that is infinite beside its "
-            'diagonal (scaled to 1). Try load("auto", A) with MINRES or GMRES.'
+            "diagonal (scaled to 1).",
+            'Try load("auto", A) with MINRES or GMRES.',
         )
     seconds = {"scale": perf_counter() - start}
 

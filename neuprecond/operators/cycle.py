@@ -119,7 +119,8 @@ def _bottom_inverse(A: np.ndarray) -> np.ndarray:
     if values[0] < -1e-8 * max(values[-1], 0.0):
         raise NotDefiniteError(
             f"A must be positive definite, a coarse matrix has the eigenvalue {values[0]:.2e} "
-            f'beside {values[-1]:.2e}. Try load("auto", A) with GMRES or MINRES.'
+            f"beside {values[-1]:.2e}.",
+            'Try load("auto", A) with GMRES or MINRES.',
         )
     keep = values > 1e-12 * max(values[-1], 1e-300)
     return (vectors[:, keep] / values[keep]) @ vectors[:, keep].T

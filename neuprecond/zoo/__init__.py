@@ -209,11 +209,15 @@ def _auto(
             model, definite, near_null, learned=learned, check=check, far=VERY_FAR
         )
     except NotDefiniteError as reason:
+        # Its advice is to do what was done here.
         if check == "strict":
-            raise
+            raise NotDefiniteError(
+                f"no learned model covers A: {reason.fact}",
+                "Use a direct solver; without strict checks a classical M for GMRES is returned.",
+            ) from reason
         M = fall_back(matrix)
         return M, [
-            f"no learned model covers A: {reason} Returned instead: {M.model}. Use it with GMRES; "
-            "a direct solver may be the better choice."
+            f"no learned model covers A: {reason.fact} Returned instead: {M.model}. Use it with "
+            "GMRES; a direct solver may be the better choice."
         ]
     return (Negated(M) if is_negative else M), remarks

@@ -157,6 +157,7 @@ class Model:
         checks.require_symmetric(matrix, who=who)
         checks.require_definite_diagonal(matrix, who=who)
         near_null = None if B is None else checks.require_near_null(B, matrix.shape[0])
+        remarks: list[str] = []
         seconds = {"check": time.perf_counter() - start}
         if self.card.kind == "spai":
             M: ApproximateInverse = build_factored(
@@ -165,7 +166,7 @@ class Model:
                 model=self.card.name,
                 setup_seconds=seconds,
             )
-            remarks = _one_level_remarks(matrix, who) if far < np.inf else []
+            remarks += _one_level_remarks(matrix, who) if far < np.inf else []
             if near_null is not None:
                 remarks.append(f"{who} is of one level and has no use for B; it is ignored.")
             return M, remarks
@@ -187,8 +188,11 @@ class Model:
             B=near_null,
             model=self.card.name,
             setup_seconds=seconds,
+            remarks=remarks,
         )
-        return M, self._range_remarks(seen[0], who, far) if seen else []
+        if far == np.inf:
+            return M, []
+        return M, remarks + (self._range_remarks(seen[0], who, far) if seen else [])
 
     def pick(self, A: sparse.csr_array, v: np.ndarray) -> Plan:
         """Pick the plan for a matrix (after elimination) with the near-null vector v."""

@@ -36,7 +36,8 @@ def require_sound(A: sparse.csr_array, M: ApproximateInverse) -> None:
     if not 0.0 < product < np.inf:
         raise NotDefiniteError(
             f"M of model {M.model!r} is not positive definite on a random vector (vᵀMv = "
-            f'{product:.2e}), so A cannot be positive definite. Try load("auto", A) with GMRES.'
+            f"{product:.2e}), so A cannot be positive definite.",
+            'Try load("auto", A) with GMRES.',
         )
 
 
@@ -157,6 +158,6 @@ def expected_steps(
 
 def _refuse(what: str, product: float) -> None:
     raise NotDefiniteError(
-        f"A must be positive definite, CG found {what} = {product:.2e}. "
-        'Try load("auto", A) with GMRES or MINRES.'
+        f"A must be positive definite, CG found {what} = {product:.2e}.",
+        'Try load("auto", A) with GMRES or MINRES.',
     )
