@@ -142,6 +142,11 @@ def _schedule(levels: Sequence[CycleLevel], visits: Sequence[int]) -> np.ndarray
     return np.array(cycle(0), dtype=np.int64)
 
 
+def _joined(parts: Sequence[np.ndarray], dtype: type) -> np.ndarray:
+    """All parts behind each other, in one pass and without a copy in between."""
+    return np.concatenate([np.empty(0, dtype), *parts], dtype=dtype, casting="unsafe")
+
+
 class Cycle(ApproximateInverse):
     """One symmetric multigrid cycle from a zero start, M ≈ A⁻¹.
 
@@ -193,10 +198,9 @@ class Cycle(ApproximateInverse):
         self._pointers = np.cumsum([0] + [len(m.indptr) for m in matrices]).astype(np.int64)
         self._entries = np.cumsum([0] + [m.nnz for m in matrices]).astype(np.int64)
         index = np.uint32 if self._entries[-1] < np.iinfo(np.uint32).max else np.uint64
-        empty = np.empty(0)
-        self._indptr = np.concatenate([empty, *(m.indptr for m in matrices)]).astype(index)
-        self._indices = np.concatenate([empty, *(m.indices for m in matrices)]).astype(index)
-        self._values = np.concatenate([empty, *(m.data for m in matrices)])
+        self._indptr = _joined([m.indptr for m in matrices], index)
+        self._indices = _joined([m.indices for m in matrices], index)
+        self._values = _joined([m.data for m in matrices], np.float64)
         self._bottom = np.ascontiguousarray(_bottom_inverse(bottom.toarray()))
         self._visits = [1, *visits[1 : len(levels)]]
         self._eliminated = [level.eliminated for level in levels]
