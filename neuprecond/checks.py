@@ -3,6 +3,7 @@
 import numpy as np
 from scipy import sparse
 
+from neuprecond import rows
 from neuprecond.errors import NotDefiniteError
 
 __all__ = [
@@ -118,14 +119,22 @@ def asymmetry(A: sparse.csr_array) -> float:
     >>> asymmetry(sparse.csr_array([[1.0, 0.5], [0.0, 1.0]]))
     0.5
     """
-    top = abs(A).max() if A.nnz else 0.0
-    if top == 0.0:
-        return 0.0
+    return _asymmetry(A, np.ones(A.shape[0]))[0]
+
+
+def _asymmetry(A: sparse.csr_array, s: np.ndarray) -> tuple[float, float]:
+    """`asymmetry` of diag(s) A diag(s), and the largest of its absolute entries."""
+    if A.dtype == np.float64 and A.has_canonical_format:
+        return rows.asymmetry(*rows.csr(A), s)
+    with np.errstate(over="ignore"):
+        values = (A.data * np.repeat(s, np.diff(A.indptr))) * s[A.indices]
+    top = float(np.abs(values).max(initial=0.0))
+    if top == 0.0 or not np.isfinite(top):
+        return 0.0, top
     # Dividing first keeps entries near the overflow limit from becoming infinities; entry by entry,
     # since one over a subnormal top would be one.
-    scaled = A.copy()
-    scaled.data = scaled.data / top
-    return float(abs(scaled - scaled.T).max())
+    scaled = sparse.csr_array((values / top, A.indices, A.indptr), shape=A.shape)
+    return float(abs(scaled - scaled.T).max()), top
 
 
 def require_symmetric(A: sparse.csr_array, *, who: str) -> None:
@@ -137,12 +146,9 @@ def require_symmetric(A: sparse.csr_array, *, who: str) -> None:
     off, scaling = asymmetry(A), ""
     d = np.abs(A.diagonal())
     if off <= SYMMETRY_TOLERANCE and (d > 0).all():
-        s = 1.0 / np.sqrt(d)
-        with np.errstate(over="ignore"):
-            values = (A.data * np.repeat(s, np.diff(A.indptr))) * s[A.indices]
-        if np.isfinite(values).all():
-            off = asymmetry(sparse.csr_array((values, A.indices, A.indptr), shape=A.shape))
-            scaling = ", after scaling A to a unit diagonal,"
+        off_scaled, top = _asymmetry(A, 1.0 / np.sqrt(d))
+        if np.isfinite(top):
+            off, scaling = off_scaled, ", after scaling A to a unit diagonal,"
     if off > SYMMETRY_TOLERANCE:
         raise NotDefiniteError(
             f"{who} needs a symmetric A; max |A - Aᵀ| / max |A|{scaling} is {off:.1e}.",

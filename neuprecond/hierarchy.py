@@ -1,13 +1,10 @@
 """One level of a multigrid hierarchy: strength, splitting and interpolation by PyAMG -> Level."""
 
-import contextlib
-import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pyamg
-from pyamg.classical import split
+from pyamg import amg_core
 from scipy import linalg, sparse
 
 from neuprecond import rows
@@ -44,14 +41,16 @@ LEAST_SHARE = 0.2
 # diagonal relative to the square of its column of P.
 ROUNDING = 1e-14
 
+# Classical strength: at least this share of a row's largest. Evolution strength: less than so many
+# times as far as the nearest, with a step from so many of Lanczos'.
+STRONG, EPSILON, EVOLUTION_STEPS = 0.25, 4.0, 20
+
 # Rows of 3-D elasticity have 120 entries in the mean of entries, of random graphs 300.
 HUBS = 500
 
 # Symmetric strength between blocks: of 0, .02, .04, .06, .08, .1 and .15 on validation problems of
 # elasticity, the fewest iterations over contrasts from 1 to 80.
 BETWEEN_NODES = 0.08
-
-_RANDOM_STATE = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -117,25 +116,19 @@ class Elimination:
     schur: sparse.csr_array
 
 
-@contextlib.contextmanager
-def _own_random_state() -> Iterator[None]:
-    """PyAMG draws start vectors from NumPy's global state: lend it a fixed one, put it back."""
-    with _RANDOM_STATE:
-        state = np.random.get_state()  # noqa: NPY002
-        np.random.seed(1729)  # noqa: NPY002
-        try:
-            yield
-        finally:
-            np.random.set_state(state)  # noqa: NPY002
-
-
 def unit_diagonal(A: sparse.csr_array) -> tuple[sparse.csr_array, np.ndarray]:
     """S A S with a unit diagonal, and s; unknowns with no positive diagonal keep s = 1."""
+    s = diagonal_scaling(A)
+    return scaled(A, s), s
+
+
+def diagonal_scaling(A: sparse.csr_array) -> np.ndarray:
+    """The s of `unit_diagonal` alone."""
     d = A.diagonal()
     s = np.ones_like(d)
     # The square root first: 1 / d may overflow where 1 / sqrt(d) does not.
     np.divide(1.0, np.sqrt(d, where=d > 0, out=np.ones_like(d)), out=s, where=d > 0)
-    return scaled(A, s), s
+    return s
 
 
 def scaled(A: sparse.csr_array, s: np.ndarray) -> sparse.csr_array:
@@ -185,7 +178,9 @@ def largest_eigenpair(A: sparse.csr_array, *, steps: int = 12) -> tuple[float, n
     return _ritz(A, steps=steps, vector=True)
 
 
-def _ritz(A: sparse.csr_array, *, steps: int, vector: bool) -> tuple[float, np.ndarray]:
+def _ritz(
+    A: sparse.csr_array, *, steps: int, vector: bool, safety: float = EIGENVALUE_SAFETY
+) -> tuple[float, np.ndarray]:
     """Largest Ritz value with its margin, and its vector; an empty one where none is wanted."""
     n = A.shape[0]
     bound = rows.largest_row_sum(rows.unsigned(A.indptr), A.data)
@@ -201,7 +196,7 @@ def _ritz(A: sparse.csr_array, *, steps: int, vector: bool) -> tuple[float, np.n
     k = rows.lanczos(*rows.csr(A), Q, diagonal, below, 1e-10 * bound)
     values, vectors = linalg.eigh_tridiagonal(diagonal[:k], below[: k - 1])
     _require_not_indefinite(values)
-    largest = min(bound, EIGENVALUE_SAFETY * float(values[-1]))
+    largest = min(bound, safety * float(values[-1]))
     if not vector:
         return largest, np.empty(0)
     ritz = vectors[:, -1] @ Q[:k]
@@ -249,19 +244,26 @@ def near_null_scaling(A: sparse.csr_array, s: np.ndarray) -> np.ndarray:
     return candidate if typical_residual(candidate) <= typical_residual(ones) else ones
 
 
-def _strength(A: sparse.csr_array, base: str) -> sparse.csr_array:
+def _strength(A: sparse.csr_array, base: str, scaled_A: sparse.csr_array) -> sparse.csr_array:
+    """Strong connections; those that are split by Ruge and Stüben without a diagonal."""
     if base == "evo" and _has_hubs(A):
         base = "rs"
     if base == "rs":
-        return pyamg.strength.classical_strength_of_connection(A, theta=0.25, norm="abs")
+        return _pattern(rows.classical_strength(*rows.csr(A), STRONG), A.shape)
     if base in ("sa", "sa0", LUMPED):
         theta = 0.08 if base == "sa" else 0.0
         return pyamg.strength.symmetric_strength_of_connection(A, theta=theta)
-    with _own_random_state(), np.errstate(all="ignore"):
-        # It drops stored zeros in place, from index arrays that A shares with others.
-        return pyamg.strength.evolution_strength_of_connection(
-            A.copy(), B=np.ones((A.shape[0], 1)), epsilon=4.0
-        )
+    # D⁻¹A has the eigenvalues of the matrix of unit diagonal. Ritz values are taken as they are:
+    # a step too long by a percent is none too long for the measure.
+    d, largest = A.diagonal(), _ritz(scaled_A, steps=EVOLUTION_STEPS, vector=False, safety=1.0)[0]
+    d[d == 0.0] = 1.0
+    parts = rows.evolution_strength(*rows.csr(A), d, 1.0 / max(largest, 1e-300), EPSILON)
+    return _pattern(parts, A.shape)
+
+
+def _pattern(parts: tuple[np.ndarray, np.ndarray], shape: tuple[int, int]) -> sparse.csr_array:
+    indptr, indices = (x.view(f"i{x.itemsize}") for x in parts)
+    return sparse.csr_array((np.ones(len(indices)), indices, indptr), shape=shape)
 
 
 def _has_hubs(A: sparse.csr_array) -> bool:
@@ -274,10 +276,11 @@ def _split_and_interpolate(
     A: sparse.csr_array, strong: sparse.csr_array
 ) -> tuple[sparse.csr_array, np.ndarray]:
     """Ruge-Stüben splitting and modified classical interpolation."""
-    splitting = split.RS(strong)
-    if isinstance(splitting, tuple):
-        splitting = splitting[0]
-    is_coarse = np.asarray(splitting) == 1
+    splitting, influence = (np.zeros(A.shape[0], dtype=strong.indices.dtype) for _ in range(2))
+    turned = strong.T.tocsr()
+    links = strong.indptr, strong.indices, turned.indptr, turned.indices
+    amg_core.rs_cf_splitting(A.shape[0], *links, influence, splitting)
+    is_coarse = splitting == 1
     roots = np.flatnonzero(is_coarse)
     if len(roots) == 0:
         return sparse.csr_array((A.shape[0], 0)), roots
@@ -437,7 +440,7 @@ def coarsen(
         # In the unknowns x / v, constants are near-null: the textbook case PyAMG is written for.
         flat = A if v is None else scaled(A, v)
         near_null = 1.0 / s if v is None else v / s
-        strong = sparse.csr_array(_strength(flat, base))
+        strong = sparse.csr_array(_strength(flat, base, scaled_A))
         if base in ("sa", "sa0", LUMPED):
             ones, smooth = np.ones((A.shape[0], 1)), base != LUMPED
             P, roots, Bc, owner = _aggregate(flat, scaled_A, strong, ones, smooth=smooth)

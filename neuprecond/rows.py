@@ -7,10 +7,13 @@ import numpy as np
 from scipy import sparse
 
 __all__ = [
+    "asymmetry",
     "changed_values",
+    "classical_strength",
     "csr",
     "drop_small",
     "eliminated_rows",
+    "evolution_strength",
     "independent_set",
     "lanczos",
     "largest_row_sum",
@@ -54,6 +57,43 @@ def largest_row_sum(indptr, values):  # type: ignore[no-untyped-def]
             total += abs(values[k])
         largest = max(largest, total)
     return largest
+
+
+@numba.njit(**OPTIONS)
+def asymmetry(indptr, indices, values, s):  # type: ignore[no-untyped-def]
+    """Largest entries of abs(B - B.T) / top and of abs(B), top, for B = diag(s) A diag(s), sorted.
+
+    The first is that of no asymmetry where top is zero or infinite.
+    """
+    n = len(indptr) - 1
+    top = 0.0
+    for i in range(n):
+        for k in range(indptr[i], indptr[i + 1]):
+            top = max(top, abs((values[k] * s[i]) * s[indices[k]]))
+    if top == 0.0 or top == np.inf:
+        return 0.0, top
+    off = 0.0
+    # Rows are sorted, so those above a row meet its entries left of the diagonal in their order.
+    met = indptr[:-1].copy()
+    for i in range(n):
+        # What no row above has met has no partner.
+        while met[i] < indptr[i + 1] and indices[met[i]] < i:
+            off = max(off, abs((values[met[i]] * s[i]) * s[indices[met[i]]]) / top)
+            met[i] += ONE
+        for k in range(met[i], indptr[i + 1]):
+            j = indices[k]
+            if j == i:
+                continue
+            here, there = (values[k] * s[i]) * s[j], 0.0
+            while met[j] < indptr[j + ONE] and indices[met[j]] < i:
+                alone = (values[met[j]] * s[j]) * s[indices[met[j]]]
+                off = max(off, abs(alone) / top)
+                met[j] += ONE
+            if met[j] < indptr[j + ONE] and indices[met[j]] == i:
+                there = (values[met[j]] * s[j]) * s[i]
+                met[j] += ONE
+            off = max(off, abs(here / top - there / top))
+    return off, top
 
 
 @numba.njit(**OPTIONS)
@@ -230,6 +270,96 @@ def independent_set(indptr, indices, most):  # type: ignore[no-untyped-def]
             alone = alone and not chosen[indices[k]]
         chosen[i] = alone
     return chosen
+
+
+@numba.njit(**OPTIONS)
+def classical_strength(indptr, indices, values, theta):  # type: ignore[no-untyped-def]
+    """Pattern, as CSR arrays, of what is off the diagonal and theta times the row's largest."""
+    n = len(indptr) - 1
+    pointers, cols = np.empty_like(indptr), np.empty_like(indices)
+    pointers[0] = 0
+    e = np.uint64(0)
+    for i in range(n):
+        # Zeros are never strong.
+        least = np.finfo(np.float64).tiny
+        for k in range(indptr[i], indptr[i + 1]):
+            if indices[k] != i:
+                least = max(least, theta * abs(values[k]))
+        for k in range(indptr[i], indptr[i + 1]):
+            if indices[k] != i and abs(values[k]) >= least:
+                cols[e] = indices[k]
+                e += ONE
+        pointers[i + 1] = e
+    return pointers, cols[:e]
+
+
+@numba.njit(**OPTIONS)
+def evolution_strength(indptr, indices, values, d, step, epsilon):  # type: ignore[no-untyped-def]
+    """Pattern, as CSR arrays, of what two steps of damped Jacobi from a unit vector call strong.
+
+    With T = I - step D⁻¹ A the error of a unit vector e_i spreads to z = T² e_i, of which smooth
+    error would be as large at a neighbour j as at i: |1 - z_i / z_j| is how far j is, and couplings
+    less than epsilon times as far as the nearest are strong, on either side.
+    """
+    n, nnz = len(indptr) - 1, len(indices)
+    far = np.empty(nnz)
+    row, place = np.zeros(n), np.full(n, -1)
+    for i in range(n):
+        start, stop = indptr[i], indptr[i + 1]
+        for k in range(start, stop):
+            place[indices[k]] = i
+            row[indices[k]] = 0.0
+        for k in range(start, stop):
+            j = indices[k]
+            left = -step * values[k] / d[i]
+            if j == i:
+                left += 1.0
+            scale = -step / d[j]
+            for m in range(indptr[j], indptr[j + ONE]):
+                c = indices[m]
+                if place[c] == i:
+                    right = scale * values[m]
+                    if c == j:
+                        right += 1.0
+                    row[c] += left * right
+        # D T² is symmetric: row i tells column i.
+        nearest = np.inf
+        for k in range(start, stop):
+            j = indices[k]
+            far[k] = np.inf
+            if j == i or values[k] == 0.0:
+                continue
+            own, other = row[i], row[j] * (d[i] / d[j])
+            # Of different signs, or far smaller here than there: not smooth.
+            if own * other > 0.0 and own / other >= 1e-4:
+                distance = abs(1.0 - own / other)
+                # As far as PyAMG puts what is equal up to rounding.
+                far[k] = 1e-4 if distance < 1.5e-8 else distance
+                nearest = min(nearest, far[k])
+        for k in range(start, stop):
+            far[k] = 1.0 if far[k] < epsilon * nearest else 0.0
+    # A coupling that is strong from one side is strong from the other.
+    met = indptr[:-1].copy()
+    for i in range(n):
+        for k in range(met[i], indptr[i + 1]):
+            j = indices[k]
+            if j <= i:
+                continue
+            while met[j] < indptr[j + ONE] and indices[met[j]] < i:
+                met[j] += ONE
+            if met[j] < indptr[j + ONE] and indices[met[j]] == i:
+                far[k] = far[met[j]] = max(far[k], far[met[j]])
+                met[j] += ONE
+    pointers, cols = np.empty_like(indptr), np.empty_like(indices)
+    pointers[0] = 0
+    e = np.uint64(0)
+    for i in range(n):
+        for k in range(indptr[i], indptr[i + 1]):
+            if far[k] > 0.0:
+                cols[e] = indices[k]
+                e += ONE
+        pointers[i + 1] = e
+    return pointers, cols[:e]
 
 
 @numba.njit(**OPTIONS)

@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 import numpy as np
+import pyamg
 import pytest
 from scipy import sparse
 
@@ -153,3 +154,49 @@ def test_changed_values_keep_row_sums_against_the_coarse_vector():
     several = np.repeat(np.diff(P.indptr) > 1, np.diff(P.indptr))
     assert (values != P.data)[several].all()
     np.testing.assert_allclose(values[~several], P.data[~several])
+
+
+def pattern(parts, shape):
+    indptr, indices = (x.astype(np.int64) for x in parts)
+    return sparse.csr_array((np.ones(len(indices)), indices, indptr), shape=shape).toarray()
+
+
+def test_asymmetry(A):
+    rng = np.random.default_rng(77)
+    # Some entries without a partner, some with another one.
+    changed = A.copy()
+    changed.data = changed.data * (1.0 + 1e-3 * rng.standard_normal(A.nnz))
+    keep = rng.random(A.nnz) < 0.8
+    rows_of = np.repeat(np.arange(A.shape[0]), np.diff(A.indptr))
+    lost = sparse.coo_array((changed.data[keep], (rows_of[keep], A.indices[keep])), shape=A.shape)
+    for matrix in (A, changed, sparse.csr_array(lost)):
+        s = rng.uniform(0.5, 2.0, A.shape[0])
+        dense = s[:, None] * matrix.toarray() * s
+        top = np.abs(dense).max(initial=0.0)
+        off, found = rows.asymmetry(*rows.csr(matrix), s)
+        assert found == pytest.approx(top)
+        assert off == pytest.approx(np.abs(dense - dense.T).max() / max(top, 1e-300), abs=1e-14)
+
+
+def test_classical_strength_is_that_of_pyamg(A):
+    parts = rows.classical_strength(*rows.csr(A), 0.25)
+    expected = pyamg.strength.classical_strength_of_connection(
+        sparse.csr_matrix(A), theta=0.25, norm="abs"
+    ).toarray()
+    np.fill_diagonal(expected, 0.0)
+    np.testing.assert_array_equal(pattern(parts, A.shape), expected != 0)
+
+
+@pytest.mark.parametrize("family", ["lognormal", "anisotropic", "delaunay", "fe2d", "elasticity2d"])
+def test_evolution_strength_is_that_of_pyamg(family, monkeypatch):
+    rng = np.random.default_rng(78)
+    A = sparse.csr_array(draw(family, 900 if family == "delaunay" else 24, rng).A)
+    A.sort_indices()
+    largest = 1.9
+    monkeypatch.setattr(pyamg.strength, "approximate_spectral_radius", lambda matrix: largest)
+    expected = pyamg.strength.evolution_strength_of_connection(
+        A.copy(), B=np.ones((A.shape[0], 1)), epsilon=4.0
+    ).toarray()
+    np.fill_diagonal(expected, 0.0)
+    parts = rows.evolution_strength(*rows.csr(A), A.diagonal(), 1.0 / largest, 4.0)
+    np.testing.assert_array_equal(pattern(parts, A.shape), expected != 0)
