@@ -173,20 +173,22 @@ def _bench_families(
     *, peers: list[str] | None, out: Path | None, plot: bool, as_json: bool, **options: Any
 ) -> None:
     """Measure families × sizes × preconditioners, and show or write the rows."""
-    with _plainly() as progress:
+    hint = "" if out is None else f"What was measured is in {out}."
+    with _plainly(hint=hint) as progress:
         from neuprecond import report
+
+        def keep(found: report.Bench) -> None:
+            if out is not None:
+                about = {"command": shlex.join(["neuprecond", *sys.argv[1:]]), **found.about}
+                report.write_bench(replace(found, about=about), out)
 
         if plot and out is None:
             raise ValueError("--plot needs a folder to draw into: give --out.")
         if peers is not None:
             options["peers"] = peers
-        found = report.make_bench(progress=progress, **options)
-        if out is not None:
-            about = {"command": shlex.join(["neuprecond", *sys.argv[1:]]), **found.about}
-            found = replace(found, about=about)
-            report.write_bench(found, out)
-            if plot:
-                report.draw_speed(found.rows, out)
+        found = report.make_bench(progress=progress, keep=keep, **options)
+        if plot and out is not None:
+            report.draw_speed(found.rows, out)
     if as_json:
         claims = [asdict(claim) for claim in report.claims(found)]
         rows = [asdict(row) for row in found.rows]

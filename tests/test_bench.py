@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from neuprecond import report
 from neuprecond.cli import app
+from neuprecond.report import bench as bench_module
 from neuprecond.report.bench import PEERS, Timing, slopes_of
 
 
@@ -141,6 +142,26 @@ def test_an_m_that_cannot_be_made_is_a_row():
 def test_refuses_what_it_does_not_know(options, match):
     with pytest.raises(ValueError, match=match):
         report.make_bench(**options)
+
+
+def test_what_was_measured_survives_an_interrupt(tmp_path, monkeypatch):
+    first = bench_module._measured
+
+    def measured(family, size, *rest, **options):
+        if size > 300:
+            raise KeyboardInterrupt
+        return first(family, size, *rest, **options)
+
+    monkeypatch.setattr(bench_module, "_measured", measured)
+    options = ("--families", "poisson2d", "--sizes", "256,1024", "--peers", "jacobi")
+    result = run(*options, "--repeats", 1, "--no-memory", "--out", tmp_path)
+    assert result.exit_code == 130
+    assert f"What was measured is in {tmp_path}" in result.stderr
+    kept = report.read_bench(tmp_path)
+    assert [(row.M, row.n) for row in kept.rows] == [
+        (name, 256) for name in ("jacobi", "auto, twin", "auto")
+    ]
+    assert kept.about["command"].startswith("neuprecond")
 
 
 def test_from_the_command_line(tmp_path):

@@ -188,6 +188,7 @@ def make_bench(
     small: bool = False,
     memory: bool = True,
     progress: Callable[[str, float, float], None] | None = None,
+    keep: "Callable[[Bench], None] | None" = None,
 ) -> Bench:
     """Measure setup, apply, solve and memory of learned M, their twins and rivals.
 
@@ -214,6 +215,8 @@ def make_bench(
         Run each once more in a process of its own, for the peak of its memory.
     progress : callable or None
         Called as ``progress(what, done, of)``.
+    keep : callable or None
+        Called after each matrix with all rows so far, so that an interrupt loses one matrix only.
 
     Returns
     -------
@@ -253,6 +256,8 @@ def make_bench(
 
             rows += _measured(name, size, wanted, repeats=repeats, memory=memory, tell=tell)
             done += size
+            if keep is not None:
+                keep(Bench(about, list(rows), tuple(right_sides)))
     return Bench(about, rows, tuple(right_sides))
 
 
