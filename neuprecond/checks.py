@@ -9,6 +9,7 @@ from neuprecond.errors import NotDefiniteError
 __all__ = [
     "as_csr",
     "asymmetry",
+    "one_sign",
     "require_definite_diagonal",
     "require_near_null",
     "require_symmetric",
@@ -154,6 +155,17 @@ def require_symmetric(A: sparse.csr_array, *, who: str) -> None:
             f"{who} needs a symmetric A; max |A - Aᵀ| / max |A|{scaling} is {off:.1e}.",
             'Try load("auto", A) with GMRES.',
         )
+
+
+def one_sign(d: np.ndarray) -> bool:
+    """Whether all entries are positive or all are negative.
+
+    Examples
+    --------
+    >>> one_sign(np.array([-1.0, -2.0])), one_sign(np.array([1.0, 0.0]))
+    (True, False)
+    """
+    return bool((d > 0.0).all() or (d < 0.0).all())
 
 
 def require_definite_diagonal(A: sparse.sparray, *, who: str) -> None:

@@ -14,7 +14,7 @@ from neuprecond.multilevel import reduce_exactly
 from neuprecond.operators.cycle import COARSEST
 from neuprecond.spectrum import Ends
 from neuprecond.zoo import VERY_FAR
-from neuprecond.zoo.choose import MULTILEVEL, choose
+from neuprecond.zoo.choose import MULTILEVEL, NONSYMMETRIC, choose
 from neuprecond.zoo.model import FAR, Outside, least_dominance
 
 if TYPE_CHECKING:
@@ -546,6 +546,8 @@ def _models(
         outside: list[Outside] = []
         if A.dtype.kind == "c":
             reason = "A is complex"
+        elif card.kind == "nonsymmetric":
+            outside, reason = _flow_coverage(A, card.name)
         elif not symmetric:
             reason = "A is not symmetric"
         elif not covered:
@@ -564,13 +566,21 @@ def _models(
             Coverage(
                 model=card.name,
                 kind=card.kind,
-                covers=covered and not reason,
-                chosen=card.name == chosen,
+                covers=(covered or card.kind == "nonsymmetric") and not reason,
+                chosen=card.name == chosen or (card.kind == "nonsymmetric" and not reason),
                 outside=tuple(outside),
                 reason=reason,
             )
         )
     return tuple(found)
+
+
+def _flow_coverage(A: sparse.csr_array, name: str) -> tuple[list[Outside], str]:
+    """What speaks against a model for nonsymmetric matrices."""
+    if not checks.one_sign(A.diagonal()):
+        return [], "the diagonal has zeros or both signs"
+    outside, remarks = zoo.load_model(name).outside(A, far=VERY_FAR)
+    return (outside, remarks[0]) if remarks else ([], "")
 
 
 def _foretold(
@@ -716,10 +726,16 @@ def _recommend(found: Diagnosis, A: sparse.csr_array, *, has_B: bool) -> str:
             f"Use a direct solver ({direct}): A is complex and the models are real; where it does "
             'not fit into memory, GMRES with load("auto", A), which gives incomplete LU or Jacobi.'
         )
+    if not found.symmetric and any(m.covers for m in found.models if m.model == NONSYMMETRIC):
+        if n <= SMALL:
+            return f"Use a direct solver ({direct}): n = {n} is small, and A is not symmetric."
+        return (
+            f'Use load("{NONSYMMETRIC}", A) with GMRES: A is not symmetric, and CG would go wrong.'
+        )
     if not found.symmetric:
         return (
-            f"Use a direct solver ({direct}) or GMRES with incomplete LU, as "
-            'load("auto", A) gives it: A is not symmetric, and nothing was learned for such A.'
+            f"Use a direct solver ({direct}) or GMRES with incomplete LU: A is not symmetric, and "
+            "unlike the flows that something was learned for."
         )
     if not found.models or not (found.positive_diagonal == n or found.negative_diagonal == n):
         return (

@@ -155,10 +155,13 @@ def _count(A: sparse.csr_array) -> int:
     for step in range(1, 10 * n + 1):
         q = A @ p
         curvature = np.vdot(p, q).real
-        if not curvature > 0.0:
+        if not 0.0 < curvature < np.inf:
             return 0
         r = r - (product / curvature) * q
         before, product = product, np.vdot(r, r).real
+        # Next to the overflow limit nothing can be told.
+        if not 0.0 < before < np.inf or not product < np.inf:
+            return 0
         if np.sqrt(product) <= 1e-8 * first:
             return step
         p = r + (product / before) * p

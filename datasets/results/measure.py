@@ -50,7 +50,8 @@ class Case:
     family : str
         A key of ``problems.FAMILIES``.
     sizes : tuple of int
-        Unknowns along a side of the square; graphs get its square as their number of unknowns.
+        Unknowns along a side of the square or cube; graphs get the square as their number of
+        unknowns.
     parameters : mapping
         Fixed; the others are drawn.
     """
@@ -62,10 +63,10 @@ class Case:
 
     def draw(self, size: int, seed: int) -> problems.Problem:
         """Draw the problem of that size and seed."""
-        plane = problems.FAMILIES[self.family].dimension == "2-D"
+        grid = problems.FAMILIES[self.family].dimension in ("2-D", "3-D")
         rng = np.random.default_rng(seed)
         return problems.draw(
-            self.family, size if plane else size**2, rng, parameters=self.parameters
+            self.family, size if grid else size**2, rng, parameters=self.parameters
         )
 
 
@@ -83,13 +84,21 @@ class Suite:
         Classical M that the issue's bar is made of: the best of them, instance by instance.
     panel : tuple of str
         All classical M, those of the bar included.
+    method : str
+        SciPy's solver.
+    near_null : bool
+        Whether all that can use them get the problem's near-null vectors.
     """
 
     model: str
     cases: tuple[Case, ...]
     bar: tuple[str, ...]
     panel: tuple[str, ...]
+    method: str = "cg"
+    near_null: bool = False
 
+
+TUNED = ("sa", "sa08", "rs", "rs-evolution", "root-node")
 
 SUITES = {
     "diffusion2d": Suite(
@@ -119,6 +128,53 @@ SUITES = {
         ),
         bar=("jacobi", "ic0", "fsai"),
         panel=("jacobi", "ic0", "fsai"),
+    ),
+    "advection": Suite(
+        model="advection",
+        cases=tuple(
+            Case(
+                f"{wind}, Péclet {peclet:g}", "advection", (256,), {"wind": wind, "peclet": peclet}
+            )
+            for wind in ("constant", "recirculating")
+            for peclet in (0.1, 1.0, 10.0, 100.0)
+        ),
+        bar=("ilu", "sa-nonsymmetric", "air"),
+        panel=("ilu", "sa-nonsymmetric", "air"),
+        method="gmres",
+    ),
+    "space": Suite(
+        model="diffusion2d",
+        cases=(
+            Case("Poisson, 7-point", "poisson3d", (64,)),
+            Case("Poisson, 27-point", "poisson3d_27point", (64,)),
+            Case("log-normal, σ = 1.5", "lognormal3d", (64,), {"sigma": 1.5}),
+            Case("two-phase, contrast 1e4", "twophase3d", (64,), {"contrast": 1e4}),
+            Case("anisotropic, drawn", "anisotropic3d", (64,)),
+            Case("tetrahedra", "fe3d", (48,)),
+        ),
+        bar=("sa08", "rs"),
+        panel=TUNED,
+    ),
+    "graphs": Suite(
+        model="diffusion2d",
+        cases=(
+            Case("geometric", "geometric", (316,)),
+            Case("roads", "roads", (316,)),
+            Case("hubs", "attachment", (316,)),
+            Case("nearest neighbours", "knn", (316,)),
+        ),
+        bar=("sa08", "rs"),
+        panel=TUNED,
+    ),
+    "elasticity": Suite(
+        model="diffusion2d",
+        cases=(
+            Case("plane", "elasticity2d", (160,)),
+            Case("space", "elasticity3d", (25,)),
+        ),
+        bar=("sa", "sa08"),
+        panel=TUNED,
+        near_null=True,
     ),
 }
 
@@ -186,8 +242,9 @@ MEASURES = ("iterations", "work", "seconds of solve", "seconds, setup + solve")
 
 def measure(
     problem: problems.Problem,
-    makers: Mapping[str, Callable[[object], LinearOperator]],
+    makers: Mapping[str, Callable[[problems.Problem], LinearOperator]],
     *,
+    method: str = "cg",
     case: str,
     size: int,
     seed: int,
@@ -199,7 +256,7 @@ def measure(
         for name, make in makers.items():
             start = perf_counter()
             try:
-                M = make(problem.A)
+                M = make(problem)
             except (ValueError, RuntimeError, np.linalg.LinAlgError) as error:
                 setup = perf_counter() - start
                 row = {"iterations": 0, "density": np.nan, "work": np.nan, "residual": np.nan}
@@ -208,7 +265,13 @@ def measure(
             else:
                 setup = perf_counter() - start
                 record = neuprecond.solve(
-                    problem.A, problem.b, M=M, rtol=RTOL, maxiter=MAXITER, history=False
+                    problem.A,
+                    problem.b,
+                    M=M,
+                    method=method,
+                    rtol=RTOL,
+                    maxiter=MAXITER,
+                    history=False,
                 )
                 row = {
                     "iterations": record.iterations,
@@ -232,34 +295,38 @@ def _median(several: list[Row]) -> Row:
     return Row(**{**asdict(several[0]), **middle})
 
 
-def makers(suite: Suite) -> dict[str, Callable[[object], LinearOperator]]:
-    """What makes each M from A, exactly as a user calls it."""
+def makers(suite: Suite) -> dict[str, Callable[[problems.Problem], LinearOperator]]:
+    """What makes each M, exactly as a user calls it."""
 
-    def classical(name: str) -> Callable[[object], LinearOperator]:
-        return lambda A: precondition(name, A)
+    def near_null(problem: problems.Problem) -> np.ndarray | None:
+        return problem.B if suite.near_null else None
+
+    def classical(name: str) -> Callable[[problems.Problem], LinearOperator]:
+        return lambda problem: precondition(name, problem.A, B=near_null(problem))
 
     return {
         **{name: classical(name) for name in suite.panel},
-        TWIN: lambda A: neuprecond.load(suite.model, A, learned=False),
-        LEARNED: lambda A: neuprecond.load(suite.model, A),
+        TWIN: lambda p: neuprecond.load(suite.model, p.A, B=near_null(p), learned=False),
+        LEARNED: lambda p: neuprecond.load(suite.model, p.A, B=near_null(p)),
     }
 
 
-def head(suite: Suite, repeats: int) -> dict[str, str]:
+def head(name: str, suite: Suite, repeats: int) -> dict[str, str]:
     """What the figures depend on."""
     packages = ("neuprecond", "numpy", "scipy", "pyamg", "numba")
     weights = Path(neuprecond.__file__).parent / "zoo" / "weights" / f"{suite.model}.safetensors"
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:12] if weights.exists() else "none"
     threads = os.environ.get("OMP_NUM_THREADS", "not set")
     return {
-        "command": f"python datasets/results/measure.py {suite.model}",
+        "command": f"python datasets/results/measure.py {name}",
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "machine": f"{_processor()}, {os.cpu_count()} cores, OMP_NUM_THREADS {threads}",
         "versions": ", ".join(
             [f"Python {platform.python_version()}", *(f"{p} {version(p)}" for p in packages)]
         ),
         "model": f"{suite.model}, sha256 {digest}",
-        "solver": f"cg, rtol {RTOL:g} on the true residual, maxiter {MAXITER}, b white, x0 = 0",
+        "solver": f"{suite.method}, rtol {RTOL:g} on the true residual, maxiter {MAXITER}, "
+        "b white, x0 = 0",
         "seconds": f"medians of {repeats}, every M in turn",
     }
 
@@ -434,7 +501,7 @@ def main(
     if wanted - known:
         raise typer.BadParameter(f"--families knows {', '.join(sorted(known))}.")
     path = out or HERE / (f"{suite}.csv" if size is None else f"{suite}-{size}.csv")
-    about = head(chosen, repeats)
+    about = head(suite, chosen, repeats)
     rows: list[Row] = []
     if path.exists() and not fresh:
         before, rows = read(path)
@@ -459,12 +526,13 @@ def main(
         task = bar.add_task("compiling", total=len(tasks))
         if tasks:
             # Nobody's first call is to pay for compilation or for reading a cache of it.
-            small = tasks[0][0].draw(40, 0)
-            measure(small, make, case="", size=40, seed=0, repeats=1)
+            small = tasks[0][0].draw(12, 0)
+            measure(small, make, method=chosen.method, case="", size=12, seed=0, repeats=1)
         for case, side, seed in tasks:
             bar.update(task, description=f"{case.name}, size {side}, seed {seed}")
             problem = case.draw(side, seed)
-            rows += measure(problem, make, case=case.name, size=side, seed=seed, repeats=repeats)
+            about_it = {"case": case.name, "size": side, "seed": seed, "repeats": repeats}
+            rows += measure(problem, make, method=chosen.method, **about_it)
             write(path, about, rows)
             bar.advance(task)
     order = {case.name: k for k, case in enumerate(chosen.cases)}

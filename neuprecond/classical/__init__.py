@@ -12,16 +12,20 @@ from neuprecond.classical.multigrid import (
     ruge_stuben_evolution,
     smoothed_aggregation,
 )
+from neuprecond.classical.nonsymmetric import air, ilu0, smoothed_aggregation_nonsymmetric
 
 __all__ = [
     "CLASSICAL",
+    "NONSYMMETRIC",
     "TUNED",
     "Preconditioner",
+    "air",
     "fsai",
     "fsai2",
     "fsai_factor",
     "ic0",
     "ilu",
+    "ilu0",
     "jacobi",
     "mic0",
     "none",
@@ -31,6 +35,7 @@ __all__ = [
     "ruge_stuben_evolution",
     "sa08",
     "smoothed_aggregation",
+    "smoothed_aggregation_nonsymmetric",
     "ssor",
 ]
 
@@ -73,6 +78,13 @@ CLASSICAL: dict[str, Callable[..., Preconditioner]] = {
     "root-node": root_node,
 }
 
+#: For nonsymmetric A only, besides "ilu": known to `precondition` by these names.
+NONSYMMETRIC: dict[str, Callable[..., Preconditioner]] = {
+    "ilu0": ilu0,
+    "sa-nonsymmetric": smoothed_aggregation_nonsymmetric,
+    "air": air,
+}
+
 # Multigrid as a person would tune it: the best of these, per matrix, is the bar.
 TUNED = ("sa", "sa08", "rs", "rs-evolution", "root-node")
 
@@ -85,7 +97,7 @@ def precondition(name: str, A: object, *, B: object | None = None) -> Preconditi
     Parameters
     ----------
     name : str
-        A key of ``CLASSICAL``.
+        A key of ``CLASSICAL`` or ``NONSYMMETRIC``.
     A : sparse array or matrix, or dense array, shape (n, n)
         What the named function needs.
     B : array, shape (n, k), or None
@@ -106,8 +118,9 @@ def precondition(name: str, A: object, *, B: object | None = None) -> Preconditi
     >>> precondition("jacobi", [[2.0, 0.0], [0.0, 4.0]]) @ [1.0, 1.0]
     array([0.5 , 0.25])
     """
-    if name not in CLASSICAL:
-        raise ValueError(f"no classical preconditioner {name!r}; there are {', '.join(CLASSICAL)}.")
+    known = CLASSICAL | NONSYMMETRIC
+    if name not in known:
+        raise ValueError(f"no classical preconditioner {name!r}; there are {', '.join(known)}.")
     if B is not None and name in TAKES_NEAR_NULL:
         return CLASSICAL[name](A, B=B)
-    return CLASSICAL[name](A)
+    return known[name](A)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from numpy.random import Generator
 
-from neuprecond.problems import diffusion, dominant, graphs, hard, meshes
+from neuprecond.problems import diffusion, dominant, flows, graphs, hard, meshes
 from neuprecond.problems.family import Family, Problem
 from neuprecond.problems.files import read, read_vectors
 from neuprecond.problems.splits import Split, seeds, split
@@ -87,6 +87,11 @@ FAMILIES: dict[str, Family] = {
     "advection": Family(
         "advection", hard.advection, "2-D", False, "advection and diffusion, upwind"
     ),
+    "advection3d": Family(
+        "advection3d", flows.advection3d, "3-D", False, "advection and diffusion, upwind"
+    ),
+    "vortices": Family("vortices", flows.vortices, "2-D", False, "vortices over rough ground"),
+    "oneway": Family("oneway", flows.oneway, "graph", False, "random walk, one-way streets"),
 }
 
 

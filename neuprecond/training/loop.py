@@ -27,6 +27,7 @@ from neuprecond.training.batches import draw_problem, ingredients
 from neuprecond.training.checkpoints import Progress as State
 from neuprecond.training.checkpoints import load_checkpoint, save_checkpoint
 from neuprecond.training.measure import fractional_count
+from neuprecond.training.nonsymmetric import train_pick
 from neuprecond.training.pick import DENSITY_SHARE, fit_pick, measure_plans
 from neuprecond.training.recipes import Recipe
 from neuprecond.zoo.atomic import write_bytes, write_tensors
@@ -209,6 +210,8 @@ def train(
         If the checkpoint is damaged or of another recipe.
     """
     console = console or Console(stderr=True)
+    if recipe.kind == "nonsymmetric":
+        return train_pick(recipe, folder, seed=seed, resume=resume, console=console)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     fingerprint = json.dumps([asdict(recipe), seed], sort_keys=True)

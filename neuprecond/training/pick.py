@@ -8,10 +8,10 @@ from scipy import sparse
 
 from neuprecond.multilevel import PLANS, Values, build_cycle, reduce_exactly
 from neuprecond.nets import Pick
-from neuprecond.statistics import STATISTICS, plan_statistics
+from neuprecond.statistics import plan_statistics
 from neuprecond.training.measure import fractional_count
 
-__all__ = ["fit_pick", "measure_plans", "plan_cost"]
+__all__ = ["DENSITY_SHARE", "WORST", "fit_pick", "measure_plans", "plan_cost"]
 
 # Iterations matter, and so does work = iterations × (1 + density): half of either, by logarithm.
 DENSITY_SHARE = 0.5
@@ -59,8 +59,8 @@ def fit_pick(
 
     Parameters
     ----------
-    statistics : ndarray, shape (problems, len(STATISTICS))
-    costs : ndarray, shape (problems, len(PLANS))
+    statistics : ndarray, shape (problems, statistics)
+    costs : ndarray, shape (problems, plans)
         Logarithms.
     seed : int
         Decides on the start and on which fifth is held out.
@@ -82,7 +82,7 @@ def fit_pick(
     held, kept = order[: len(x) // 5], order[len(x) // 5 :]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        net = Pick(statistics=len(STATISTICS), choices=len(PLANS))
+        net = Pick(statistics=statistics.shape[1], choices=costs.shape[1])
     net.mean.copy_(x[kept].mean(dim=0))
     net.scale.copy_(x[kept].std(dim=0).clamp(min=1e-3))
     optimiser = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=3e-2)

@@ -130,6 +130,13 @@ ELSEWHERE = (
     _plane_graph("knn", 0.5),
 )
 
+FLOWS = (
+    Ingredient("advection", (16, 160), (16, 160), (16, 160), 128, 2.0),
+    Ingredient("vortices", (16, 160), (16, 160), (16, 160), 128, 2.0),
+    Ingredient("advection3d", (8, 24), (8, 24), (8, 24), 20, 0.7),
+    Ingredient("oneway", (300, 16000), (300, 16000), (300, 16000), 8000, 0.7),
+)
+
 #: The packaged models, by name.
 RECIPES = {
     "diffusion2d": Recipe(
@@ -163,5 +170,15 @@ RECIPES = {
         every=100,
         coarse_share=0.0,
         cautious=40,
+    ),
+    "advection": Recipe(
+        name="advection",
+        kind="nonsymmetric",
+        summary="advection and diffusion, upwind, for GMRES: straight winds and vortices in the "
+        "plane and in space, random walks; what is learned is which plan to take",
+        mix=FLOWS,
+        steps=0,
+        pool=0,
+        labels=600,
     ),
 }

@@ -15,10 +15,10 @@ from neuprecond.operators.base import ApproximateInverse
 from neuprecond.operators.wrapped import Negated
 from neuprecond.zoo.atomic import write_bytes
 from neuprecond.zoo.card import Card, read_card, write_card
-from neuprecond.zoo.choose import MULTILEVEL, choose, fall_back
+from neuprecond.zoo.choose import MULTILEVEL, NONSYMMETRIC, choose, fall_back, is_covered, settled
 from neuprecond.zoo.files import find, packaged, read_weights
 from neuprecond.zoo.model import FAR, Model
-from neuprecond.zoo.probe import probed, require_sound
+from neuprecond.zoo.probe import probed, probed_two_sided, require_finite, require_sound
 
 __all__ = ["Card", "Model", "load", "load_model", "models", "save_model"]
 
@@ -32,7 +32,7 @@ def models() -> list[Card]:
     Examples
     --------
     >>> [card.name for card in models()]
-    ['diffusion2d', 'heat']
+    ['advection', 'diffusion2d', 'heat']
     """
     return [read_card(path.with_suffix(".toml")) for path in packaged().values()]
 
@@ -102,15 +102,17 @@ def load(
         "auto", a packaged name (see `models`), or a path to a weights file. "auto" takes the
         one-level model ``heat`` where every row of A is dominant by a tenth of its diagonal, and
         ``diffusion2d`` for every other symmetric positive definite A, or for -A if that is
-        positive definite. Where no model fits, it returns a classical M for GMRES with a
-        `NeuprecondWarning` that says why; M.model tells what it is.
+        positive definite. For a nonsymmetric A with a diagonal of one sign it takes ``advection``,
+        whose M is for GMRES, and a `NeuprecondWarning` says so. Where no model fits, it returns a
+        classical M for GMRES with a warning that says why; M.model tells what it is.
     A : sparse array or matrix, or ndarray, shape (n, n), optional
         Never changed. Without A the model itself is returned.
     B : array_like, shape (n, k), optional
         Near-null vectors of A, such as rigid body modes; constants by default.
     learned : bool
         False gives the unlearned twin: the same plan with PyAMG's interpolation and a Chebyshev
-        smoother of the same cost, or FSAI.
+        smoother of the same cost, or FSAI. For nonsymmetric A what is learned is the plan, and the
+        twin has the one that is best on average.
     device : str, optional
         "cpu" or "cuda": where torch evaluates the network; by default it is evaluated without
         torch.
@@ -179,11 +181,12 @@ def _checked(
 ) -> tuple[ApproximateInverse, list[str]]:
     """M of a model and remarks on it, after the checks that were asked for."""
     M, remarks = model.build(A, B, learned=learned, far=far if check else np.inf)
+    two_sided = model.card.kind == "nonsymmetric"
     if check:
-        require_sound(A, M)
+        require_finite(A, M) if two_sided else require_sound(A, M)
     if check in ("probe", "strict") and learned:
         twin, _ = model.build(A, B, learned=False, far=np.inf)
-        M, remark = probed(A, M, twin)
+        M, remark = (probed_two_sided if two_sided else probed)(A, M, twin)
         remarks += remark
     return M, remarks
 
@@ -209,15 +212,38 @@ def _auto(
             model, definite, near_null, learned=learned, check=check, far=VERY_FAR
         )
     except NotDefiniteError as reason:
+        why = reason
+        if is_covered(matrix):
+            try:
+                return _for_gmres(matrix, B, learned=learned, device=device, check=check)
+            except NotDefiniteError as other:
+                why = other
         # Its advice is to do what was done here.
         if check == "strict":
             raise NotDefiniteError(
-                f"no learned model covers A: {reason.fact}",
+                f"no learned model covers A: {why.fact}",
                 "Use a direct solver; without strict checks a classical M for GMRES is returned.",
-            ) from reason
+            ) from why
         M = fall_back(matrix)
         return M, [
-            f"no learned model covers A: {reason.fact} Returned instead: {M.model}. Use it with "
+            f"no learned model covers A: {why.fact} Returned instead: {M.model}. Use it with "
             "GMRES; a direct solver may be the better choice."
         ]
     return (Negated(M) if is_negative else M), remarks
+
+
+def _for_gmres(
+    A: sparse.csr_array, B: object, *, learned: bool, device: str | None, check: bool | str
+) -> tuple[ApproximateInverse, list[str]]:
+    """M of the nonsymmetric model, if a few steps of GMRES get on with it."""
+    model = load_model(NONSYMMETRIC, device=device)
+    M, remarks = _checked(model, A, B, learned=learned, check=check, far=VERY_FAR)
+    if check and not settled(A, M):
+        raise NotDefiniteError(
+            f"GMRES hardly gets on with M of model {model.card.name!r}, made for advection."
+        )
+    told = (
+        f"A is not symmetric: M of model {model.card.name!r} is for GMRES or BiCGStab, CG would go "
+        f"wrong. load({model.card.name!r}, A) takes it without this warning."
+    )
+    return M, [told, *remarks]

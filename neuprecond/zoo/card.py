@@ -11,6 +11,7 @@ import tomli_w
 from neuprecond.errors import WeightsError
 from neuprecond.features import EDGE_FEATURES, ENTRY_FEATURES, NODE_FEATURES
 from neuprecond.multilevel import PLANS
+from neuprecond.nonsymmetric import FLOW_PLANS, FLOW_STATISTICS
 from neuprecond.spai import SPAI_EDGE_FEATURES, SPAI_ENTRY_FEATURES, SPAI_NODE_FEATURES
 from neuprecond.statistics import STATISTICS
 
@@ -18,7 +19,7 @@ __all__ = ["FORMAT", "Card", "network_facts", "read_card", "write_card"]
 
 #: Version of the weights format; a reader refuses newer ones.
 FORMAT = 1
-KINDS = ("multilevel", "spai")
+KINDS = ("multilevel", "spai", "nonsymmetric")
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Card:
     name : str
         Name of the model.
     kind : str
-        "multilevel" or "spai".
+        "multilevel", "spai" or "nonsymmetric".
     summary : str
         One line: which matrices it is for.
     licence : str
@@ -131,6 +132,8 @@ def network_facts(kind: str) -> dict[str, list[str]]:
     if kind == "spai":
         names = (SPAI_NODE_FEATURES, SPAI_EDGE_FEATURES, SPAI_ENTRY_FEATURES)
         return dict(zip(("nodes", "edges", "entries"), map(list, names), strict=True))
+    if kind == "nonsymmetric":
+        return {"statistics": list(FLOW_STATISTICS), "plans": list(FLOW_PLANS)}
     return {
         "nodes": list(NODE_FEATURES),
         "edges": list(EDGE_FEATURES),

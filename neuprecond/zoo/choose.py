@@ -4,19 +4,21 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator
 
-from neuprecond import classical
+from neuprecond import checks, classical
 from neuprecond.krylov import solve
 from neuprecond.operators.wrapped import Fallback
 from neuprecond.zoo.model import least_dominance
 
-__all__ = ["choose", "fall_back"]
+__all__ = ["choose", "fall_back", "is_covered", "settled"]
 
-# Models for matrices that one level is enough for, and for all other definite ones.
-ONE_LEVEL, MULTILEVEL = "heat", "diffusion2d"
+# Models for matrices that one level is enough for, for all other definite ones, and for
+# nonsymmetric ones.
+ONE_LEVEL, MULTILEVEL, NONSYMMETRIC = "heat", "diffusion2d", "advection"
 # With every row dominant by this share of its diagonal, κ ≤ 19 after scaling: one level does.
 DOMINANT = 0.1
-# GMRES steps that decide between classical methods.
-TRIAL = 10
+# GMRES steps that decide between classical methods, and what residual they must come to for the
+# learned M to be kept without looking at those.
+TRIAL, GETS_ON = 10, 1e-2
 # What is added to the diagonal, relative to the row, where ILU meets a zero pivot.
 SHIFT = 1e-3
 
@@ -24,6 +26,22 @@ SHIFT = 1e-3
 def choose(A: sparse.csr_array) -> str:
     """Name the packaged model for a symmetric A with a positive diagonal."""
     return ONE_LEVEL if least_dominance(A) >= DOMINANT else MULTILEVEL
+
+
+def is_covered(A: sparse.csr_array) -> bool:
+    """Whether the nonsymmetric model takes A: real, nonsymmetric, a whole diagonal of one sign."""
+    return (
+        A.dtype.kind == "f"
+        and checks.one_sign(A.diagonal())
+        and checks.asymmetry(A) > checks.SYMMETRY_TOLERANCE
+    )
+
+
+def settled(A: sparse.csr_array, M: LinearOperator) -> bool:
+    """Whether ten steps of GMRES with M show that it works."""
+    b = np.random.default_rng(A.shape[0]).standard_normal(A.shape[0])
+    trial = solve(A, b, M=M, method="gmres", maxiter=TRIAL, history=False)
+    return trial.residual <= GETS_ON
 
 
 def fall_back(A: sparse.csr_array) -> Fallback:

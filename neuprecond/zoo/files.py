@@ -10,8 +10,6 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as parse
 
 from neuprecond.errors import WeightsError
-from neuprecond.multilevel import PLANS
-from neuprecond.statistics import STATISTICS
 from neuprecond.zoo.card import Card, network_facts, read_card
 
 __all__ = ["find", "packaged", "read_weights"]
@@ -102,13 +100,26 @@ def read_weights(path: Path) -> tuple[Card, dict[str, np.ndarray]]:
 
 def _shapes(card: Card) -> dict[str, tuple[int, ...]]:
     """Shape of every tensor of a model, from its card."""
+    facts = network_facts(card.kind)
+    shapes: dict[str, tuple[int, ...]] = {}
+    if "plans" in facts:
+        hidden, statistics, plans = 32, len(facts["statistics"]), len(facts["plans"])
+        shapes |= {
+            "pick.mean": (statistics,),
+            "pick.scale": (statistics,),
+            "pick.hidden.weight": (hidden, statistics),
+            "pick.hidden.bias": (hidden,),
+            "pick.out.weight": (plans, hidden),
+            "pick.out.bias": (plans,),
+        }
+    if card.kind == "nonsymmetric":
+        return shapes | {"pick.cost": (plans,)}
     width, rounds = card.network.get("width"), card.network.get("rounds")
     for name, value in (("width", width), ("rounds", rounds)):
         if not isinstance(value, int) or not 0 < value <= 256:
             raise WeightsError(f"card of {card.name!r}: {name} must be 1 to 256, got {value!r}.")
     assert isinstance(width, int)
     assert isinstance(rounds, int)
-    facts = network_facts(card.kind)
     nodes, edges, entries = (len(facts[key]) for key in ("nodes", "edges", "entries"))
     linear: dict[str, tuple[int, int, bool]] = {
         "encode": (width, nodes, True),
@@ -128,19 +139,8 @@ def _shapes(card: Card) -> dict[str, tuple[int, ...]]:
             f"rounds.{k}.gather": (width, 3 * width, True),
             f"rounds.{k}.update_state": (width, width, True),
         }
-    shapes: dict[str, tuple[int, ...]] = {}
     for name, (out, into, bias) in linear.items():
         shapes[f"values.{name}.weight"] = (out, into)
         if bias:
             shapes[f"values.{name}.bias"] = (out,)
-    if card.kind == "multilevel":
-        hidden = 32
-        shapes |= {
-            "pick.mean": (len(STATISTICS),),
-            "pick.scale": (len(STATISTICS),),
-            "pick.hidden.weight": (hidden, len(STATISTICS)),
-            "pick.hidden.bias": (hidden,),
-            "pick.out.weight": (len(PLANS), hidden),
-            "pick.out.bias": (len(PLANS),),
-        }
     return shapes

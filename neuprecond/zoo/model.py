@@ -2,17 +2,24 @@
 
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
 
 from neuprecond import checks, rows
-from neuprecond.errors import NeuprecondWarning
+from neuprecond.errors import NeuprecondWarning, NotDefiniteError
 from neuprecond.hierarchy import unit_diagonal
 from neuprecond.inference import level_network
 from neuprecond.multilevel import PLANS, Pick, Plan, Values, build_cycle, reduce_exactly
+from neuprecond.nonsymmetric import (
+    FLOW_PLANS,
+    FLOW_STATISTICS,
+    build_two_sided,
+    flow_statistics,
+    reduce_flow,
+)
 from neuprecond.operators.base import ApproximateInverse
 from neuprecond.operators.cycle import COARSEST
 from neuprecond.spai import SpaiFeatures, SpaiValues, build_factored
@@ -33,7 +40,9 @@ LEAST_ROW_SUM = 5e-4
 SEVERAL_NEAR_NULL = Plan(("sa",), (1, 2, 1))
 
 
-def pick_plan(weights: Mapping[str, np.ndarray], statistics: np.ndarray) -> str:
+def pick_plan(
+    weights: Mapping[str, np.ndarray], statistics: np.ndarray, plans: Iterable[str] = PLANS
+) -> str:
     """Name of the plan that the pick network expects to cost least.
 
     Parameters
@@ -41,12 +50,14 @@ def pick_plan(weights: Mapping[str, np.ndarray], statistics: np.ndarray) -> str:
     weights : mapping of str to ndarray
         Of `neuprecond.nets.Pick`, names without prefix.
     statistics : ndarray
-        From `neuprecond.statistics.matrix_statistics`.
+        From `neuprecond.statistics.matrix_statistics`, or what the kind of model has instead.
+    plans : iterable of str
+        What there is to pick from.
     """
     x = ((statistics - weights["mean"]) / weights["scale"]).clip(-CLIP, CLIP)
     hidden = np.maximum(weights["hidden.weight"] @ x + weights["hidden.bias"], 0.0)
     scores = weights["out.weight"] @ hidden + weights["out.bias"]
-    return list(PLANS)[int(np.argmax(scores))]
+    return list(plans)[int(np.argmax(scores))]
 
 
 @dataclass(frozen=True)
@@ -73,6 +84,10 @@ class Model:
             for key, value in self.weights.items()
             if key.startswith(prefix)
         }
+
+    @property
+    def _statistics(self) -> tuple[str, ...]:
+        return FLOW_STATISTICS if self.card.kind == "nonsymmetric" else STATISTICS
 
     def _values(self) -> Values:
         weights = self._part("values.")
@@ -116,7 +131,8 @@ class Model:
             False builds the unlearned twin: the same plan with PyAMG's interpolation and a
             Chebyshev smoother, or FSAI.
         plan : str, optional
-            One of `neuprecond.multilevel.PLANS` instead of the model's own pick.
+            One of `neuprecond.multilevel.PLANS` instead of the model's own pick; of
+            `neuprecond.nonsymmetric.FLOW_PLANS` for a nonsymmetric model.
 
         Returns
         -------
@@ -154,6 +170,8 @@ class Model:
         start = time.perf_counter()
         matrix = checks.as_csr(A)
         who = f"model {self.card.name!r}"
+        if self.card.kind == "nonsymmetric":
+            return self._build_two_sided(matrix, B, who, learned=learned, plan=plan, far=far)
         checks.require_symmetric(matrix, who=who)
         checks.require_definite_diagonal(matrix, who=who)
         near_null = None if B is None else checks.require_near_null(B, matrix.shape[0])
@@ -194,6 +212,43 @@ class Model:
             return M, []
         return M, remarks + (self._range_remarks(seen[0], who, far) if seen else [])
 
+    def _build_two_sided(
+        self,
+        A: sparse.csr_array,
+        B: object,
+        who: str,
+        *,
+        learned: bool,
+        plan: str | None,
+        far: float,
+    ) -> tuple[ApproximateInverse, list[str]]:
+        if plan is not None and plan not in FLOW_PLANS:
+            raise ValueError(f"plan must be one of {', '.join(FLOW_PLANS)}, got {plan!r}.")
+        if not checks.one_sign(A.diagonal()):
+            raise NotDefiniteError(
+                f"{who} needs a diagonal of one sign and without zeros, as advection with "
+                "diffusion has.",
+                'Try load("auto", A) with GMRES, or a direct solver.',
+            )
+        part, remarks = self._part("pick."), []
+        seen: list[np.ndarray] = []
+
+        def pick(A: sparse.csr_array) -> str:
+            seen.append(flow_statistics(A))
+            return pick_plan(part, seen[0], FLOW_PLANS)
+
+        # Unlearned is the one plan that costs least on average over the problems of training.
+        chosen = pick if learned else list(FLOW_PLANS)[int(np.argmin(part["cost"]))]
+        M = build_two_sided(A, plan or chosen, model=self.card.name, learned=learned)
+        if B is not None:
+            remarks.append(f"{who} has no use for B; it is ignored.")
+        if far < np.inf:
+            symmetric = _symmetric_remarks(A, who)
+            remarks += symmetric
+            if seen and not symmetric:
+                remarks += self._range_remarks(seen[0], who, far)
+        return M, remarks
+
     def pick(self, A: sparse.csr_array, v: np.ndarray) -> Plan:
         """Pick the plan for a matrix (after elimination) with the near-null vector v."""
         return PLANS[pick_plan(self._part("pick."), plan_statistics(A, v))]
@@ -206,7 +261,7 @@ class Model:
         Parameters
         ----------
         A : csr_array, shape (n, n)
-            Symmetric, with a positive diagonal.
+            Symmetric, with a positive diagonal; for the nonsymmetric kind any with a whole one.
         far : float
             How many standard deviations from the mean of training are called outside.
 
@@ -220,6 +275,13 @@ class Model:
         who = f"model {self.card.name!r}"
         if self.card.kind == "spai":
             return [], _one_level_remarks(A, who)
+        if self.card.kind == "nonsymmetric":
+            remarks = _symmetric_remarks(A, who)
+            left = reduce_flow(A).A
+            if remarks or left.shape[0] <= COARSEST:
+                return [], remarks
+            statistics = flow_statistics(left)
+            return self._outside(statistics, far), self._range_remarks(statistics, who, far)
         reduction = reduce_exactly(A)
         if reduction.A.shape[0] <= COARSEST or reduction.v is None:
             return [], []
@@ -231,10 +293,12 @@ class Model:
         mean, spread = part["mean"], np.maximum(part["scale"], LEAST_SPREAD)
         distance = np.abs(statistics - mean) / spread
         # Larger problems than those of training are what a model is for, larger hubs with them.
+        names = self._statistics
         for name in ("unknowns", "largest degree"):
-            distance[STATISTICS.index(name)] = 0.0
+            if name in names:
+                distance[names.index(name)] = 0.0
         return [
-            Outside(STATISTICS[k], float(statistics[k]), float(mean[k]), float(spread[k]))
+            Outside(names[k], float(statistics[k]), float(mean[k]), float(spread[k]))
             for k in np.argsort(-distance, kind="stable")
             if distance[k] > far
         ]
@@ -250,8 +314,8 @@ class Model:
         )
         return [
             f"A lies outside of what {who} was trained on, in {len(outside)} of "
-            f"{len(STATISTICS)} statistics; farthest are {named}. M is sound, but may take more "
-            'steps than its unlearned twin: check="probe" compares the two.'
+            f"{len(self._statistics)} statistics; farthest are {named}. M is sound, but may take "
+            'more steps than its unlearned twin: check="probe" compares the two.'
         ]
 
 
@@ -271,6 +335,16 @@ class Outside:
     value: float
     mean: float
     spread: float
+
+
+def _symmetric_remarks(A: sparse.csr_array, who: str) -> list[str]:
+    """Say so if a model for nonsymmetric matrices gets a symmetric one."""
+    if checks.asymmetry(A) > checks.SYMMETRY_TOLERANCE:
+        return []
+    return [
+        f"A is symmetric, and M of {who} is not: use it with GMRES. For CG, "
+        'load("auto", A) takes a model whose M is symmetric.'
+    ]
 
 
 def _one_level_remarks(A: sparse.csr_array, who: str) -> list[str]:

@@ -7,10 +7,17 @@ from scipy.sparse.linalg import LinearOperator
 from neuprecond import classical
 from neuprecond.errors import NotDefiniteError
 from neuprecond.hierarchy import diagonal_scaling, unit_diagonal
+from neuprecond.krylov import solve
 from neuprecond.operators.base import ApproximateInverse
 from neuprecond.operators.wrapped import Fallback
 
-__all__ = ["expected_steps", "probed", "require_sound"]
+__all__ = [
+    "expected_steps",
+    "probed",
+    "probed_two_sided",
+    "require_finite",
+    "require_sound",
+]
 
 # Steps are counted up to this reduction of the error, or foretold from as many as were taken.
 REDUCTION = 1e-8
@@ -39,6 +46,61 @@ def require_sound(A: sparse.csr_array, M: ApproximateInverse) -> None:
             f"{product:.2e}), so A cannot be positive definite.",
             'Try load("auto", A) with GMRES.',
         )
+
+
+def require_finite(A: sparse.csr_array, M: ApproximateInverse) -> None:
+    """Raise `NotDefiniteError` unless M is finite on a random vector.
+
+    Parameters
+    ----------
+    A : csr_array, shape (n, n)
+        With a whole diagonal.
+    M : ApproximateInverse, shape (n, n)
+        Made for it.
+    """
+    v = np.random.default_rng(A.shape[0]).standard_normal(A.shape[0])
+    if not np.isfinite(M @ (v * np.sqrt(np.abs(A.diagonal())))).all():
+        raise NotDefiniteError(
+            f"M of model {M.model!r} overflows on a random vector: A is singular, or too far from "
+            "what the model was trained on.",
+            "A direct solver may be the better choice.",
+        )
+
+
+def probed_two_sided(
+    A: sparse.csr_array, M: ApproximateInverse, twin: ApproximateInverse
+) -> tuple[ApproximateInverse, list[str]]:
+    """Give M, or what a few steps of GMRES show to be better: its twin, or Jacobi; and why.
+
+    Parameters
+    ----------
+    A : csr_array, shape (n, n)
+        With a whole diagonal.
+    M, twin : ApproximateInverse, shape (n, n)
+        With the learned plan and with the one that is best on average.
+    """
+    b = np.random.default_rng(A.shape[0]).standard_normal(A.shape[0])
+    jacobi = classical.jacobi(A)
+    expected = []
+    for operator in (M, twin, jacobi):
+        trial = solve(A, b, M=operator, method="gmres", maxiter=STEPS, history=False)
+        gained = min(np.log10(max(trial.residual, 1e-300)), -1e-3)
+        expected.append(
+            float(trial.iterations) if trial.converged else STEPS * np.log10(REDUCTION) / gained
+        )
+    learned, unlearned, diagonal = expected
+    if diagonal <= STEPS and _fewer(diagonal, min(learned, unlearned)):
+        return Fallback(jacobi), [
+            f"Jacobi needs {diagonal:.0f} steps of GMRES on this A, M of model {M.model!r} "
+            f"{learned:.1f} and its twin {unlearned:.1f}: M is Jacobi."
+        ]
+    if not _fewer(unlearned, learned):
+        return M, []
+    return twin, [
+        f"M of model {M.model!r} promises {learned:.1f} steps of GMRES and its twin "
+        f"{unlearned:.1f} on this A (residual down to 1e-8, after {STEPS} steps on a random "
+        "vector): M is the twin."
+    ]
 
 
 def probed(

@@ -1,0 +1,197 @@
+"""Training of the nonsymmetric kind: its pick, from plans that were all measured by GMRES."""
+
+import hashlib
+import json
+import platform
+import time
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from safetensors.numpy import save
+from scipy import sparse
+from scipy.sparse.linalg import LinearOperator
+
+from neuprecond.classical import ilu
+from neuprecond.classical.nonsymmetric import air, smoothed_aggregation_nonsymmetric
+from neuprecond.krylov import solve
+from neuprecond.nonsymmetric import FLOW_PLANS, build_two_sided, flow_statistics, reduce_flow
+from neuprecond.training.batches import draw_problem, ingredients
+from neuprecond.training.labels import read_labels, write_labels
+from neuprecond.training.measure import fractional
+from neuprecond.training.pick import DENSITY_SHARE, WORST, fit_pick, plan_cost
+from neuprecond.training.recipes import Recipe
+from neuprecond.zoo.atomic import write_bytes
+from neuprecond.zoo.card import Card, network_facts, write_card
+from neuprecond.zoo.model import pick_plan
+
+__all__ = ["gmres_count", "measure_flow_plans", "train_pick"]
+
+# What a person would try on such a matrix.
+RIVALS = {"ilu": ilu, "sa-nonsymmetric": smoothed_aggregation_nonsymmetric, "air": air}
+CAP = 150
+
+
+def gmres_count(A: sparse.csr_array, b: np.ndarray, M: LinearOperator, *, cap: int = CAP) -> float:
+    """GMRES iterations to a relative residual of 1e-8, the last one in part.
+
+    Parameters
+    ----------
+    A : csr_array, shape (n, n)
+    b : ndarray, shape (n,)
+        Not zero.
+    M : LinearOperator, shape (n, n)
+        Preconditioner.
+    cap : int
+        Iterations after which the count is the cap.
+
+    Examples
+    --------
+    >>> A = sparse.csr_array(np.diag([1.0, 2.0, 3.0]))
+    >>> 2.0 < gmres_count(A, np.ones(3), sparse.linalg.aslinearoperator(np.eye(3))) <= 3.0
+    True
+    """
+    record = solve(A, b, M=M, method="gmres", maxiter=cap)
+    if not record.converged or record.history is None:
+        return float(cap)
+    return fractional(record.history, cap)
+
+
+def measure_flow_plans(A: sparse.csr_array, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Statistics of A and the cost of each plan.
+
+    Returns
+    -------
+    statistics : ndarray, shape (len(FLOW_STATISTICS),)
+    costs : ndarray, shape (len(FLOW_PLANS),)
+        In the order of `FLOW_PLANS`.
+    """
+    statistics = flow_statistics(reduce_flow(A).A)
+    costs: list[float] = []
+    for plan in FLOW_PLANS:
+        M = build_two_sided(A, plan)
+        cap = CAP if not costs else int(np.exp(min(costs) + WORST)) + 10
+        costs.append(plan_cost(gmres_count(A, b, M, cap=min(cap, CAP)), M.density))
+    return statistics, np.array(costs)
+
+
+def train_pick(recipe: Recipe, folder: Path, *, seed: int, resume: bool, console: Console) -> Path:
+    """Measure plans, fit the pick, validate it, and write weights and card.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Of kind "nonsymmetric".
+    folder : Path
+        Gets NAME.safetensors, NAME.toml, and NAME.labels on the way.
+    seed : int
+        Decides on everything that is drawn.
+    resume : bool
+        Go on from the labels in the folder.
+    console : Console
+        Where progress goes.
+
+    Returns
+    -------
+    Path
+        Of the weights file.
+    """
+    from neuprecond.training.loop import _bar, _versions
+
+    clock = time.perf_counter()
+    path = folder / f"{recipe.name}.labels"
+    key = json.dumps([recipe.labels, seed, list(FLOW_PLANS), DENSITY_SHARE])
+    statistics, costs, before = read_labels(path, key) if resume else ([], [], 0.0)
+    parts = ingredients(recipe, recipe.labels, np.random.default_rng([seed, 4]))
+    with _bar(console) as bar:
+        for number, part in bar.track(list(enumerate(parts)), description="measuring plans"):
+            if number < len(costs):
+                continue
+            own = np.random.default_rng([seed, 5, number])
+            problem = draw_problem(part, "train", number, own, part.label_sizes).problem
+            x, cost = measure_flow_plans(problem.A, problem.b)
+            statistics.append(x)
+            costs.append(cost)
+            if number % 20 == 19 or number == len(parts) - 1:
+                spent = before + time.perf_counter() - clock
+                write_labels(path, key, statistics, costs, spent)
+    table = np.array(costs)
+    pick, figures = fit_pick(np.array(statistics), table, seed=seed)
+    regret = np.minimum(table - table.min(axis=1, keepdims=True), WORST)
+    pick["cost"] = regret.mean(axis=0).astype(np.float32)
+    tensors = {f"pick.{name}": value for name, value in pick.items()}
+
+    single = list(FLOW_PLANS)[int(pick["cost"].argmin())]
+    rows: list[tuple[str, float, float, float]] = []
+    unknowns: list[int] = []
+    rng = np.random.default_rng([seed, 2])
+    with _bar(console) as bar:
+        checked = [part for part in recipe.mix for _ in range(4)]
+        for number, part in bar.track(list(enumerate(checked)), description="validation problems"):
+            size = (part.validation_size, part.validation_size)
+            problem = draw_problem(part, "validation", number, rng, size).problem
+            A, b = problem.A, problem.b
+            unknowns.append(A.shape[0])
+            learned = build_two_sided(
+                A, lambda left: pick_plan(pick, flow_statistics(left), FLOW_PLANS)
+            )
+            twin = build_two_sided(A, single)
+            classical = min(gmres_count(A, b, make(A)) for make in RIVALS.values())
+            rows.append(
+                (part.family, gmres_count(A, b, learned), gmres_count(A, b, twin), classical)
+            )
+    counts = np.array([row[1:] for row in rows])
+    by_family = {
+        family: dict(
+            zip(
+                ("learned", "twin", "classical"),
+                (
+                    round(float(x), 2)
+                    for x in counts[[row[0] == family for row in rows]].mean(axis=0)
+                ),
+                strict=True,
+            )
+        )
+        for family in sorted({row[0] for row in rows})
+    }
+    ratios = np.exp(np.log(counts[:, :1] / counts[:, 1:]).mean(axis=0))
+    content = save({name: np.ascontiguousarray(value) for name, value in tensors.items()})
+    card = Card(
+        name=recipe.name,
+        kind=recipe.kind,
+        summary=recipe.summary,
+        licence="Apache-2.0",
+        families=tuple(dict.fromkeys(part.family for part in recipe.mix)),
+        unknowns=(min(unknowns), max(unknowns)),
+        sha256=hashlib.sha256(content).hexdigest(),
+        network=network_facts(recipe.kind),
+        training={
+            "seed": seed,
+            "problems": recipe.labels,
+            "seconds": round(before + time.perf_counter() - clock),
+            "device": "cpu",
+            "machine": platform.machine(),
+            "versions": _versions(),
+            "mix": [
+                {
+                    "family": p.family,
+                    "sizes": list(p.label_sizes),
+                    "weight": p.weight,
+                    **p.parameters,
+                }
+                for p in recipe.mix
+            ],
+        },
+        validation={
+            "learned_over_twin": round(float(ratios[0]), 4),
+            "learned_over_classical": round(float(ratios[1]), 4),
+            "classical": list(RIVALS),
+            "twin_plan": single,
+            "pick": figures,
+            "iterations": by_family,
+        },
+    )
+    weights = folder / f"{recipe.name}.safetensors"
+    write_bytes(weights, content)
+    write_bytes(weights.with_suffix(".toml"), write_card(card).encode())
+    return weights
