@@ -423,7 +423,7 @@ def test_auto_does_not_advise_auto(name):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         load("auto", A)
-    with pytest.raises(ValueError) as refused:
+    with pytest.raises(ValueError, match="A") as refused:
         load("auto", A, check="strict")
     covered = is_covered(checks.as_csr(A, allow_complex=True))
     for text in (str(caught[0].message), str(refused.value)):
