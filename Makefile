@@ -11,15 +11,21 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 NAME ?= diffusion2d
 
 # Vectors are too short here for threads of BLAS, which would only wait for each other.
-demo test results bench map-small: export OMP_NUM_THREADS ?= 1
+demo test test-mpi results bench map-small: export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint train results bench docs map-small clean
+.PHONY: demo test test-mpi lint train results bench docs map-small clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/python examples/demo.py
 
 test: lint
 	$(BIN)/python -m pytest
+
+# neuprecond.petsc on one to four MPI ranks, in .venv-mpi with Debian's PETSc: minutes the first time.
+test-mpi:
+	scripts/install-mpi.sh
+	PETSC_DIR="$$(sed -n 's/^real //p' .venv-mpi/petsc-builds)" .venv-mpi/bin/python -m pytest \
+		-o addopts="--import-mode=importlib -ra" tests/mpi
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check

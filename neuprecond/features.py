@@ -107,13 +107,15 @@ def aligned(n: int, columns: int, dtype: type) -> np.ndarray:
     return raw[start : start + size].view(dtype).reshape(n, columns)
 
 
-def level_features(level: Level) -> LevelFeatures:
+def level_features(level: Level, X: np.ndarray | None = None) -> LevelFeatures:
     """Everything the network may know of a level; all of it bounded, none of it depends on scale.
 
     Parameters
     ----------
     level : Level
         With sorted rows.
+    X : ndarray of shape (n, TEST_VECTORS), optional
+        `test_vectors` of a larger matrix that the level is a part of.
 
     Returns
     -------
@@ -133,7 +135,7 @@ def level_features(level: Level) -> LevelFeatures:
     is_coarse = np.zeros(n)
     is_coarse[level.roots] = 1.0
     table = aligned(n, KIN + 1, np.float64)
-    _fill_vectors(test_vectors(level.A), level.near_null, table)
+    _fill_vectors(test_vectors(level.A) if X is None else X, level.near_null, table)
 
     indptr = np.empty(n + 1, dtype=np.int32)
     nodes = np.empty((n, len(NODE_FEATURES)), dtype=np.float32)

@@ -21,6 +21,7 @@ __all__ = [
     "SpaiValues",
     "build_factored",
     "corrected_factor",
+    "learned_factor",
     "row_products",
     "spai_features",
 ]
@@ -103,10 +104,12 @@ def smooth_vector(A: sparse.csr_array) -> np.ndarray:
     return v
 
 
-def _features(A: sparse.csr_array, G: sparse.csr_array) -> SpaiFeatures:
+def _features(
+    A: sparse.csr_array, G: sparse.csr_array, v: np.ndarray | None = None
+) -> SpaiFeatures:
     """Features of a matrix of unit diagonal and its FSAI factor."""
     n = A.shape[0]
-    v = smooth_vector(A)
+    v = smooth_vector(A) if v is None else v
     rows = _rows(A)
     off = rows != A.indices
     rows, cols, values = rows[off], A.indices[off].astype(np.int32), A.data[off]
@@ -181,6 +184,24 @@ def spai_features(A: sparse.csr_array) -> SpaiFeatures:
     """
     scaled_A, s = unit_diagonal(A)
     return _features(scaled_A, _scaled_columns(fsai_factor(A), 1.0 / s))
+
+
+def learned_factor(A: sparse.csr_array, values: SpaiValues, v: np.ndarray) -> sparse.csr_array:
+    """G of a part of a larger matrix, for its inner rows as if made of the whole.
+
+    Parameters
+    ----------
+    A : csr_array, shape (n, n)
+        Rows and columns of the same unknowns, in the order of the whole matrix.
+    values : callable
+        The network.
+    v : ndarray, shape (n,)
+        `smooth_vector` of the whole matrix, at these unknowns.
+    """
+    scaled_A, s = unit_diagonal(A)
+    unit = _scaled_columns(fsai_factor(A), 1.0 / s)
+    output = values(_features(scaled_A, unit, v))
+    return _scaled_columns(corrected_factor(scaled_A, unit, output), s)
 
 
 @numba.njit(cache=True, nogil=True)

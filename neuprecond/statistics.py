@@ -6,7 +6,13 @@ from scipy import sparse
 from neuprecond.features import test_vectors
 from neuprecond.hierarchy import unit_diagonal
 
-__all__ = ["STATISTICS", "matrix_statistics", "plan_statistics"]
+__all__ = [
+    "STATISTICS",
+    "matrix_statistics",
+    "plan_statistics",
+    "row_statistics",
+    "sampled_rows",
+]
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 # Rows that quantiles are taken over.
@@ -69,10 +75,7 @@ def matrix_statistics(A: sparse.csr_array, u: np.ndarray) -> np.ndarray:
     """
     n = A.shape[0]
     degrees = np.diff(A.indptr)
-    # Rows enough to know quantiles by; all of a huge matrix would take longer than to coarsen.
-    some = np.arange(n)
-    if n > SAMPLED_ROWS:
-        some = np.unique(np.random.default_rng(n).integers(n, size=SAMPLED_ROWS))
+    some = sampled_rows(n)
     counts = degrees[some]
     rows = np.repeat(some, counts)
     own = np.repeat(np.arange(len(some)), counts)
@@ -81,25 +84,82 @@ def matrix_statistics(A: sparse.csr_array, u: np.ndarray) -> np.ndarray:
     off = A.indices[entries] != rows
     rows, own, entries = rows[off], own[off], entries[off]
     cols, values = A.indices[entries], A.data[entries]
+    X = test_vectors(A) / u[:, None]
+    return row_statistics(
+        own,
+        values,
+        (u[rows], u[cols]),
+        (X[rows], X[cols]),
+        sampled=len(some),
+        n=n,
+        largest_degree=int(degrees.max()),
+        spread=float(_log_diagonal(u).std()),
+        largest=float(np.abs(X).max()),
+    )
+
+
+def sampled_rows(n: int) -> np.ndarray:
+    """Rows enough to know quantiles by; all of a huge matrix would take longer than to coarsen."""
+    if n <= SAMPLED_ROWS:
+        return np.arange(n)
+    return np.unique(np.random.default_rng(n).integers(n, size=SAMPLED_ROWS))
+
+
+def _log_diagonal(u: np.ndarray) -> np.ndarray:
+    return 2.0 * np.log10(np.maximum(np.abs(u), 1e-150))
+
+
+def row_statistics(
+    own: np.ndarray,
+    values: np.ndarray,
+    u: tuple[np.ndarray, np.ndarray],
+    X: tuple[np.ndarray, np.ndarray],
+    *,
+    sampled: int,
+    n: int,
+    largest_degree: int,
+    spread: float,
+    largest: float,
+) -> np.ndarray:
+    """`matrix_statistics` from the off-diagonal entries of sampled rows, wherever they came from.
+
+    Parameters
+    ----------
+    own : ndarray of int, shape (entries,)
+        Which of the sampled rows an entry is in; sorted.
+    values : ndarray, shape (entries,)
+        Of the matrix of unit diagonal.
+    u : tuple of ndarray, each of shape (entries,)
+        The near-null vector at the row and at the column of each entry.
+    X : tuple of ndarray, each of shape (entries, TEST_VECTORS)
+        Test vectors over the near-null vector, likewise.
+    sampled, n : int
+        How many rows are sampled, and of how many.
+    largest_degree : int
+        Most entries in a row of the whole matrix.
+    spread : float
+        Standard deviation of log10 u², over the whole vector.
+    largest : float
+        Largest entry of the test vectors over the near-null vector.
+    """
     if len(values) == 0:
         return np.zeros(len(STATISTICS), dtype=np.float32)
-    counts = np.bincount(own, minlength=len(some))
+    counts = np.bincount(own, minlength=sampled)
     filled = counts > 0
     starts = (np.cumsum(counts) - counts)[filled]
     size = np.abs(values)
-    top, least = np.zeros(len(some)), np.zeros(len(some))
+    top, least = np.zeros(sampled), np.zeros(sampled)
     top[filled] = np.maximum.reduceat(size, starts)
     least[filled] = np.minimum.reduceat(size, starts)
-    share = size / np.maximum(np.bincount(own, size, len(some)), 1e-300)[own]
-    disorder = np.bincount(own, -share * np.log(share + 1e-300), len(some))[filled]
+    share = size / np.maximum(np.bincount(own, size, sampled), 1e-300)[own]
+    disorder = np.bincount(own, -share * np.log(share + 1e-300), sampled)[filled]
     entropy = disorder / np.log(np.maximum(counts[filled], 2))
-    log_diagonal = 2.0 * np.log10(np.maximum(np.abs(u), 1e-150))
-    X = test_vectors(A) / u[:, None]
-    X /= max(float(np.abs(X).max()), 1e-300)
-    distance = ((X[rows] - X[cols]) ** 2).sum(axis=1)
-    mean = np.bincount(own, distance, len(some)) / np.maximum(counts, 1)
+    jump = np.abs(_log_diagonal(u[0]) - _log_diagonal(u[1]))
+    scale = max(largest, 1e-300)
+    distance = ((X[0] / scale - X[1] / scale) ** 2).sum(axis=1)
+    mean = np.bincount(own, distance, sampled) / np.maximum(counts, 1)
     relative = distance / (distance + mean[own] + 1e-300)
-    row_sum = 1.0 + np.bincount(own, values * (u[cols] / u[rows]), len(some))
+    row_sum = 1.0 + np.bincount(own, values * (u[1] / u[0]), sampled)
     positive = values > 0
     ratio = size / np.maximum(top[own], 1e-300)
     together = np.corrcoef(ratio, relative)[0, 1] if ratio.std() > 1e-12 < relative.std() else 0.0
@@ -108,7 +168,7 @@ def matrix_statistics(A: sparse.csr_array, u: np.ndarray) -> np.ndarray:
         [
             np.quantile(size, _QUANTILES),
             np.quantile(ratio, _QUANTILES),
-            np.quantile(np.abs(log_diagonal[rows] - log_diagonal[cols]), _QUANTILES),
+            np.quantile(jump, _QUANTILES),
             np.quantile(relative, _QUANTILES),
             np.quantile((least / np.maximum(top, 1e-300))[filled], _QUANTILES),
             np.quantile(row_sum / (1.0 + np.abs(row_sum)), _QUANTILES),
@@ -116,11 +176,11 @@ def matrix_statistics(A: sparse.csr_array, u: np.ndarray) -> np.ndarray:
                 positive.mean(),
                 size[positive].sum() / size.sum(),
                 log_degree.mean(),
-                np.log(max(degrees.max(), 1)),
+                np.log(max(largest_degree, 1)),
                 log_degree.std(),
                 entropy.mean(),
                 entropy.std(),
-                log_diagonal.std(),
+                spread,
                 together,
                 np.log10(n),
             ],

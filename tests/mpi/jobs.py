@@ -1,0 +1,223 @@
+"""What mpirun starts: `jobs.py NAME,ARGUMENT,... NAME,...`; rank 0 prints a line of JSON a job."""
+
+import json
+import os
+import signal
+import sys
+import time
+import warnings
+
+import numpy as np
+import petsc4py
+
+# Options for PETSc come behind a dash; a job's own come before.
+petsc4py.init(sys.argv)
+
+from petsc4py import PETSc  # noqa: E402
+from scipy import sparse  # noqa: E402
+
+import neuprecond  # noqa: E402
+import neuprecond.petsc  # noqa: E402
+from neuprecond import problems  # noqa: E402
+from neuprecond.petsc.halo import Halo, distributed, owned_rows  # noqa: E402
+
+comm = PETSc.COMM_WORLD.tompi4py()
+rank, size = comm.Get_rank(), comm.Get_size()
+SEED = 31
+
+
+def draw(family, n):
+    return problems.draw(family, int(n), np.random.default_rng(SEED))
+
+
+def spread(A, cuts=None):
+    """A as a distributed matrix, and the rows of this rank."""
+    n = A.shape[0]
+    cuts = np.linspace(0, n, size + 1).astype(int) if cuts is None else cuts
+    mine = slice(cuts[rank], cuts[rank + 1])
+    return distributed(comm, sparse.csr_array(A)[mine], mine.stop - mine.start), mine
+
+
+def solve(A, b, pc_of):
+    """Steps of CG on the true residual to 1e-8, and the true residual at the end."""
+    ksp = PETSc.KSP().create(A.getComm())
+    ksp.setOperators(A)
+    ksp.setType("cg")
+    ksp.setNormType(PETSc.KSP.NormType.UNPRECONDITIONED)
+    ksp.setTolerances(rtol=1e-8, max_it=2000)
+    pc_of(ksp)
+    x, right = A.createVecLeft(), A.createVecLeft()
+    right.setArray(b)
+    ksp.solve(right, x)
+    residual = right.duplicate()
+    A.mult(x, residual)
+    residual.aypx(-1.0, right)
+    return {
+        "steps": ksp.getIterationNumber(),
+        "residual": residual.norm() / right.norm(),
+        "reason": ksp.getConvergedReason(),
+    }
+
+
+def serial(A, b, model, B=None):
+    """What one process needs, without PETSc."""
+    M = neuprecond.load(model, A, B=B, check=False)
+    return neuprecond.solve(A, b, M=M, method="cg", rtol=1e-8).iterations
+
+
+def one_level(family, n):
+    """Steps, and how far G is from the one of a single process."""
+    problem = draw(family, n)
+    A, mine = spread(problem.A)
+    found = solve(A, problem.b[mine], lambda ksp: neuprecond.petsc.setup(ksp, "heat"))
+    pc = neuprecond.petsc.setup(A, "heat")
+    M = neuprecond.load("heat", problem.A, check=False)
+    whole = M.G.tocsr()
+    difference = abs(owned_rows(pc.getPythonContext().M.G) - whole[mine])
+    found["difference"] = comm.allreduce(difference.max() if difference.nnz else 0.0, max)
+    found["largest"] = float(abs(whole).max())
+    return found | {"serial": serial(problem.A, problem.b, "heat")}
+
+
+def shallow(n):
+    """How far G is from that of one process where the halo is two couplings short."""
+    from neuprecond.petsc import one_level
+
+    one_level.BEYOND -= 2
+    try:
+        return globals()["one_level"]("heat", n)
+    finally:
+        one_level.BEYOND += 2
+
+
+def another_build(n):
+    """Which numbers this PETSc was built for, and what it makes of a matrix."""
+    built = {"scalar": np.dtype(PETSc.ScalarType).name, "index": np.dtype(PETSc.IntType).name}
+    if np.dtype(PETSc.ScalarType).kind == "c":
+        A = PETSc.Mat().createAIJ((4, 4), comm=PETSc.COMM_WORLD)
+        A.setUp()
+        A.assemble()
+        try:
+            neuprecond.petsc.setup(A, "heat")
+        except TypeError as error:
+            return built | {"message": str(error)}
+    return built | one_level("heat", n)
+
+
+def by_options(family, n, model):
+    """The same by options alone; PETSc imports the context itself."""
+    problem = draw(family, n)
+    A, mine = spread(problem.A)
+    options = PETSc.Options()
+    options["pc_type"] = "python"
+    options["pc_python_type"] = "neuprecond.petsc.PC"
+    options["neuprecond_model"] = model
+    found = solve(A, problem.b[mine], lambda ksp: ksp.setFromOptions())
+    called = solve(A, problem.b[mine], lambda ksp: neuprecond.petsc.setup(ksp, model))
+    return found | {"called": called["steps"]}
+
+
+def empty_ranks(family, n, model):
+    """All rows on the last rank, and all but a few on the first."""
+    problem = draw(family, n)
+    steps = []
+    whole = problem.A.shape[0]
+    for cuts in (
+        [0] * size + [whole],
+        [0, *[whole] * size],
+        [0, *[whole // 2] * (size - 1), whole],
+    ):
+        A, mine = spread(problem.A, cuts)
+        setup = lambda ksp: neuprecond.petsc.setup(ksp, model)  # noqa: E731
+        steps.append(solve(A, problem.b[mine], setup)["steps"])
+    return {"steps": steps, "serial": serial(problem.A, problem.b, model)}
+
+
+def refusals():
+    """The message that every rank gets where only one of them has the fault."""
+    good = draw("heat", 12).A.tolil()
+    n, messages = good.shape[0], {}
+
+    def refused(name, A):
+        try:
+            neuprecond.petsc.setup(A, "auto")
+        except (TypeError, ValueError) as error:
+            said = [type(error).__name__, str(error)]
+        else:
+            said = ["nothing", ""]
+        messages[name] = comm.allgather(said)
+
+    def changed(i, j, value):
+        A = good.copy()
+        A[i, j] = value
+        return spread(sparse.csr_array(A))[0]
+
+    refused("nonsymmetric", changed(n - 1, n - 2, 0.3))
+    refused("negative", changed(n - 1, n - 1, -1.0))
+    refused("not finite", changed(0, 0, np.nan))
+    whole = draw("heat", 12).A
+    wrong = PETSc.Mat().createDense((4, 4), comm=PETSc.COMM_WORLD)
+    wrong.setUp()
+    wrong.assemble()
+    refused("dense", wrong)
+    refused("no matrix", whole)
+    return messages
+
+
+def anew():
+    """A matrix that changes is set up again, one that does not is not."""
+    problem = draw("heat", 16)
+    A, _ = spread(problem.A)
+    pc = neuprecond.petsc.setup(A, "heat")
+    context = pc.getPythonContext()
+    first = context.M
+    context.setUp(pc)
+    same = context.M is first
+    norm = first.G.norm()
+    A.scale(4.0)
+    pc.setOperators(A)
+    pc.setUp()
+    return {"same": same, "ratio": context.M.G.norm() / norm}
+
+
+def killed():
+    """Rank 1 dies in the middle; the others wait for it."""
+    problem = draw("heat", 24)
+    A, _ = spread(problem.A)
+    pc = neuprecond.petsc.setup(A, "heat")
+    r, z = A.createVecLeft(), A.createVecLeft()
+    for step in range(10_000_000):
+        if rank == 1 and step == 100:
+            os.kill(os.getpid(), signal.SIGKILL)
+        pc.apply(r, z)
+        r.norm()
+        time.sleep(1e-4)
+    return {}
+
+
+def halo(n, depth):
+    """What the halo of each rank holds, beside the whole matrix."""
+    whole = draw("delaunay", n).A
+    A, mine = spread(whole)
+    found = Halo(A, int(depth))
+    part = abs(whole[found.ids][:, found.ids] - found.A)
+    reach = np.zeros(whole.shape[0])
+    reach[mine] = 1.0
+    for _ in range(int(depth)):
+        reach = np.minimum(1.0, abs(whole) @ reach + reach)
+    numbers = found.bring(np.arange(mine.start, mine.stop))
+    return {
+        "difference": comm.allreduce(part.max() if part.nnz else 0.0, max),
+        "right rows": comm.allgather(bool(np.array_equal(found.ids, np.flatnonzero(reach)))),
+        "right numbers": comm.allgather(bool(np.array_equal(numbers, found.ids))),
+    }
+
+
+if __name__ == "__main__":
+    for word in (word for word in sys.argv[1:] if not word.startswith("-")):
+        name, *arguments = word.split(",")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            result = globals()[name](*arguments)
+        if rank == 0:
+            print(json.dumps(result), flush=True)
