@@ -354,8 +354,8 @@ _WORKS = (
         family="advection",
         expected="works",
         why="Upwind differences keep an M-matrix, and at moderate Péclet numbers diffusion still "
-        "couples neighbours both ways. A learned M needs a nonsymmetric kind, which the packaged "
-        "models are not.",
+        "couples neighbours both ways. M eliminates half of the unknowns exactly; the rest goes to "
+        "levels or to a factorisation, as the model advection picks.",
         reference="Elman, Silvester, Wathen, Finite Elements and Fast Iterative Solvers, 2nd ed., "
         "section 6.1",
         option="peclet",
