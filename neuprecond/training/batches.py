@@ -7,9 +7,7 @@ import numpy as np
 from neuprecond import problems
 from neuprecond.training.recipes import Ingredient, Recipe
 
-__all__ = ["Drawn", "draw_problem", "ingredients"]
-
-# Large and small systems are drawn equally often by logarithm of size.
+__all__ = ["Drawn", "draw_problem", "draw_size", "ingredients"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +27,12 @@ def ingredients(recipe: Recipe, count: int, rng: np.random.Generator) -> list[In
     shares[np.argsort(shares)[:missing]] += 1
     chosen = [part for part, times in zip(recipe.mix, shares, strict=True) for _ in range(times)]
     return [chosen[i] for i in rng.permutation(len(chosen))]
+
+
+def draw_size(sizes: tuple[int, int], rng: np.random.Generator) -> int:
+    """Draw a size between two; large and small ones equally often by their logarithm."""
+    low, high = np.log(sizes)
+    return round(float(np.exp(rng.uniform(low, high))))
 
 
 def draw_problem(
@@ -51,8 +55,7 @@ def draw_problem(
     """
     allowed = problems.seeds(split)
     seed = allowed[number % len(allowed)]
-    low, high = np.log(sizes)
-    size = round(float(np.exp(rng.uniform(low, high))))
+    size = draw_size(sizes, rng)
     drawn = problems.draw(
         part.family, size, np.random.default_rng(seed), parameters=part.parameters
     )

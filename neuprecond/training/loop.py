@@ -23,12 +23,13 @@ from neuprecond.inference import level_network
 from neuprecond.multilevel import PLANS, Plan, build_cycle
 from neuprecond.spai import build_factored
 from neuprecond.training import multilevel, spai
-from neuprecond.training.batches import draw_problem, ingredients
+from neuprecond.training.batches import draw_problem, draw_size, ingredients
 from neuprecond.training.checkpoints import Progress as State
 from neuprecond.training.checkpoints import load_checkpoint, save_checkpoint
 from neuprecond.training.measure import fractional_count
 from neuprecond.training.nonsymmetric import train_pick
 from neuprecond.training.pick import DENSITY_SHARE, fit_pick, measure_plans
+from neuprecond.training.ranks import World, joined
 from neuprecond.training.recipes import Recipe
 from neuprecond.zoo.atomic import write_bytes, write_tensors
 from neuprecond.zoo.card import Card, network_facts, write_card
@@ -43,6 +44,8 @@ COLUMNS, VECTORS = 4, 16
 SHARES = (1.0, 0.85, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.0)
 # Share of the steps over which the learning rate rises.
 WARM_UP = 0.15
+# Problems a process measures plans on before process 0 writes them down.
+MEASURED_AT_ONCE = 20
 
 
 class Kind(Protocol):
@@ -104,11 +107,13 @@ class _Check:
     """A validation problem: what it takes the twin and the best classical method."""
 
     family: str
-    A: sparse.csr_array
-    b: np.ndarray
-    learned: Callable[[], LinearOperator]
+    unknowns: int
     twin: float
     classical: float
+
+
+#: A validation problem of this process: A, b and what builds the learned M.
+_Own = tuple[sparse.csr_array, np.ndarray, Callable[[], LinearOperator]]
 
 
 def _rate(recipe: Recipe, step: int) -> float:
@@ -125,28 +130,31 @@ def _bar(console: Console) -> Progress:
     return Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
 
 
-def _pool(recipe: Recipe, seed: int, console: Console) -> list[Any]:
-    rng = np.random.default_rng([seed, 1])
-    kind, pool = KINDS[recipe.kind], []
+def _pool(recipe: Recipe, seed: int, console: Console, world: World) -> list[Any]:
+    """The samples to train on; each process makes its share, all get all of them."""
+    parts = ingredients(recipe, recipe.pool, np.random.default_rng([seed, 1]))
+    kind, own = KINDS[recipe.kind], []
     with _bar(console) as bar:
-        for number, part in bar.track(
-            list(enumerate(ingredients(recipe, recipe.pool, rng))), description="drawing problems"
-        ):
+        for number in bar.track(world.mine(len(parts)), description="drawing problems"):
+            part, rng = parts[number], np.random.default_rng([seed, 7, number])
             descend = rng.random() < recipe.coarse_share
             sizes = part.coarse_sizes if descend else part.sizes
             problem = draw_problem(part, "train", number, rng, sizes).problem
-            sample = kind.sample(problem.A, problem.b, rng, descend=descend)
-            if sample is not None:
-                pool.append(sample)
-    return pool
+            own.append(kind.sample(problem.A, problem.b, rng, descend=descend))
+    return [sample for sample in world.gathered(own, len(parts)) if sample is not None]
 
 
-def _checks(recipe: Recipe, seed: int, net: torch.nn.Module, console: Console) -> list[_Check]:
+def _checks(
+    recipe: Recipe, seed: int, net: torch.nn.Module, console: Console, world: World
+) -> tuple[list[_Check], list[_Own]]:
+    """All validation problems, and those that this process solves."""
     rng = np.random.default_rng([seed, 2])
-    checks = []
+    checks: list[_Check] = []
+    own: list[_Own] = []
+    parts = [part for part in recipe.mix for _ in range(2)]
     with _bar(console) as bar:
-        parts = [part for part in recipe.mix for _ in range(2)]
-        for number, part in bar.track(list(enumerate(parts)), description="validation problems"):
+        for number in bar.track(world.mine(len(parts)), description="validation problems"):
+            part = parts[number]
             size = (part.validation_size, part.validation_size)
             problem = draw_problem(part, "validation", number, rng, size).problem
             A, b = problem.A, problem.b
@@ -154,19 +162,19 @@ def _checks(recipe: Recipe, seed: int, net: torch.nn.Module, console: Console) -
             classical = min(
                 fractional_count(A, b, precondition(name, A)) for name in _rivals(recipe)
             )
-            checks.append(
-                _Check(part.family, A, b, learned, fractional_count(A, b, twin), classical)
-            )
-    return checks
+            own.append((A, b, learned))
+            checks.append(_Check(part.family, A.shape[0], fractional_count(A, b, twin), classical))
+    return world.gathered(checks, len(parts)), own
 
 
 def _rivals(recipe: Recipe) -> tuple[str, ...]:
     return ("sa08", "rs") if recipe.kind == "multilevel" else ("ic0", "fsai")
 
 
-def _validate(checks: list[_Check]) -> tuple[float, np.ndarray]:
+def _validate(checks: list[_Check], own: list[_Own], world: World) -> tuple[float, np.ndarray]:
     """Geometric mean of learned over twin, with the worst problem counted once more; all counts."""
-    counts = np.array([fractional_count(c.A, c.b, c.learned()) for c in checks])
+    solved = [fractional_count(A, b, learned()) for A, b, learned in own]
+    counts = np.array(world.gathered(solved, len(checks)))
     logs = np.log(counts / np.array([c.twin for c in checks]))
     return float(np.exp(logs.mean() + max(logs.max(), 0.0) / 4)), counts
 
@@ -181,6 +189,9 @@ def train(
     console: Console | None = None,
 ) -> Path:
     """Train a model and write its weights and card.
+
+    Started by torchrun, the processes share the work and end with the weights that one would have:
+    a batch is split among them, and its gradients are added in the batch's order.
 
     Parameters
     ----------
@@ -214,35 +225,53 @@ def train(
         return train_pick(recipe, folder, seed=seed, resume=resume, console=console)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    world = joined(device)
+    if world.rank > 0:
+        console = Console(quiet=True)
+    return _train(recipe, folder, seed, device, resume, console, world)
+
+
+def _train(
+    recipe: Recipe,
+    folder: Path,
+    seed: int,
+    device: str,
+    resume: bool,
+    console: Console,
+    world: World,
+) -> Path:
+    """`train`, by one of the processes."""
     fingerprint = json.dumps([asdict(recipe), seed], sort_keys=True)
     kind = KINDS[recipe.kind]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        net = kind.module.network(width=recipe.width, rounds=recipe.rounds).to(device)
+        net = kind.module.network(width=recipe.width, rounds=recipe.rounds).to(world.device)
     optimiser = torch.optim.Adam(net.parameters(), lr=recipe.rate)
     best = {key: value.clone() for key, value in net.state_dict().items()}
     state = State()
     checkpoint = folder / f"{recipe.name}.checkpoint"
-    if resume and checkpoint.exists():
-        best, state = load_checkpoint(checkpoint, net, optimiser, recipe=fingerprint)
+    if resume:
+        best, state = _resumed(checkpoint, net, optimiser, best, fingerprint, world)
+    if state.step > 0:
         console.print(f"going on from step {state.step} of {recipe.steps}")
     clock = time.perf_counter() - state.seconds
-    pool = _pool(recipe, seed, console) if state.step < recipe.steps else []
-    checks = _checks(recipe, seed, net, console)
+    pool = _pool(recipe, seed, console, world) if state.step < recipe.steps else []
+    checks, own = _checks(recipe, seed, net, console, world)
 
     def save_state() -> None:
         state.seconds = time.perf_counter() - clock
-        save_checkpoint(checkpoint, net, optimiser, best, state, recipe=fingerprint)
+        if world.rank == 0:
+            save_checkpoint(checkpoint, net, optimiser, best, state, recipe=fingerprint)
 
     losses: list[float] = []
     with _bar(console) as bar:
         task = bar.add_task("training", total=recipe.steps, completed=state.step)
         while state.step < recipe.steps:
-            losses.append(_step(recipe, kind, net, optimiser, pool, seed, state.step))
+            losses.append(_step(recipe, kind, net, optimiser, pool, seed, state.step, world))
             state.step += 1
             bar.update(task, completed=state.step)
             if state.step % recipe.every == 0 or state.step == recipe.steps:
-                ratio, _ = _validate(checks)
+                ratio, _ = _validate(checks, own, world)
                 state.history.append([state.step, float(np.mean(losses)), ratio])
                 if ratio < state.best:
                     state.best = ratio
@@ -255,21 +284,63 @@ def train(
                 losses = []
                 save_state()
     net.load_state_dict(best)
-    share = _shrink(recipe, seed, net, console) if recipe.cautious else 1.0
-    _, counts = _validate(checks)
+    share = _shrink(recipe, seed, net, console, world) if recipe.cautious else 1.0
+    _, counts = _validate(checks, own, world)
     tensors = {f"values.{key}": value.cpu().numpy() for key, value in net.state_dict().items()}
     figures: dict[str, float] = {}
     if recipe.labels:
         weights = {key: value.cpu().numpy() for key, value in net.state_dict().items()}
-        statistics, costs = _labels(recipe, seed, weights, folder, console)
+        statistics, costs = _labels(recipe, seed, weights, folder, console, world)
         pick, figures = fit_pick(statistics, costs, seed=seed)
         tensors |= {f"pick.{key}": value for key, value in pick.items()}
     state.seconds = time.perf_counter() - clock
     facts = {"share": share, "pick": figures}
-    return _write(recipe, folder, tensors, checks, counts, state, facts, seed, device)
+    path = folder / f"{recipe.name}.safetensors"
+    if world.rank == 0:
+        path = _write(recipe, folder, tensors, checks, counts, state, facts, seed, device, world)
+    # Nobody says that the file is there before it is.
+    return world.from_first(path)
 
 
-def _shrink(recipe: Recipe, seed: int, net: Any, console: Console) -> float:
+def _resumed(
+    checkpoint: Path,
+    net: torch.nn.Module,
+    optimiser: torch.optim.Adam,
+    best: dict[str, torch.Tensor],
+    fingerprint: str,
+    world: World,
+) -> tuple[dict[str, torch.Tensor], State]:
+    """Put all processes where the checkpoint was, which process 0 alone need be able to read."""
+    state, error = State(), None
+    if world.rank == 0 and checkpoint.exists():
+        try:
+            best, state = load_checkpoint(checkpoint, net, optimiser, recipe=fingerprint)
+        except WeightsError as caught:
+            error = caught
+    error = world.from_first(error)
+    if error is not None:
+        raise error
+    if world.size > 1:
+        parts = (net.state_dict(), optimiser.state_dict(), best, state)
+        on_cpu = _moved(parts, "cpu")
+        weights, moments, best, state = _moved(world.from_first(on_cpu), world.device)
+        net.load_state_dict(weights)
+        optimiser.load_state_dict(moments)
+    return best, state
+
+
+def _moved(thing: Any, device: str) -> Any:
+    """Nested dicts, lists and tuples with their tensors on a device."""
+    if isinstance(thing, torch.Tensor):
+        return thing.detach().to(device)
+    if isinstance(thing, dict):
+        return {key: _moved(value, device) for key, value in thing.items()}
+    if isinstance(thing, (list, tuple)):
+        return type(thing)(_moved(value, device) for value in thing)
+    return thing
+
+
+def _shrink(recipe: Recipe, seed: int, net: Any, console: Console, world: World) -> float:
     """Scale the last layers until no small validation problem needs more steps than its twin.
 
     Returns
@@ -282,6 +353,9 @@ def _shrink(recipe: Recipe, seed: int, net: Any, console: Console) -> float:
     with _bar(console) as bar:
         parts = [part for part in recipe.mix for _ in range(recipe.cautious)]
         for number, part in bar.track(list(enumerate(parts)), description="twin's iterations"):
+            if number not in world.mine(len(parts)):
+                draw_size(part.label_sizes, rng)
+                continue
             # Behind the problems that checkpoints are chosen by.
             after = 2 * len(recipe.mix) + number
             problem = draw_problem(part, "validation", after, rng, part.label_sizes).problem
@@ -295,10 +369,12 @@ def _shrink(recipe: Recipe, seed: int, net: Any, console: Console) -> float:
             for layer, (weight, bias) in zip(last, whole, strict=True):
                 layer.weight.copy_(share * weight)
                 layer.bias.copy_(share * bias)
-        worse = sum(
-            np.ceil(fractional_count(A, b, learned())) > steps for A, b, learned, steps in problems
-        )
-        console.print(f"share {share} of what was learned: worse on {worse} of {len(problems)}")
+        own = [
+            bool(np.ceil(fractional_count(A, b, learned())) > steps)
+            for A, b, learned, steps in problems
+        ]
+        worse = sum(world.gathered(own, len(parts)))
+        console.print(f"share {share} of what was learned: worse on {worse} of {len(parts)}")
         if worse == 0:
             break
     return share
@@ -312,31 +388,68 @@ def _step(
     pool: list[Any],
     seed: int,
     step: int,
+    world: World,
 ) -> float:
     """One optimiser step on a batch that depends on seed and step alone; its loss."""
     rng = np.random.default_rng([seed, 3, step])
     for group in optimiser.param_groups:
         group["lr"] = _rate(recipe, step)
+    batch = [
+        (pool[number], rng.choice(VECTORS, COLUMNS, replace=False))
+        for number in rng.integers(len(pool), size=recipe.batch)
+    ]
+    own = [_gradient(recipe, kind, net, *batch[k]) for k in world.mine(len(batch))]
+    parameters = list(net.parameters())
+    width = 1 + sum(parameter.numel() for parameter in parameters)
+    # Every process adds the same numbers in the same order, so that however many there are, the sum
+    # is the same to the last bit; a sum by pairs of processes would not be.
+    total, gradient = 0.0, None
+    for row in world.gathered_rows(own, len(batch), width):
+        if torch.isfinite(row[0]):
+            total += float(row[0]) / recipe.batch
+            part = row[1:].to(parameters[0].dtype)
+            gradient = part if gradient is None else gradient + part
     optimiser.zero_grad()
-    total = 0.0
-    for number in rng.integers(len(pool), size=recipe.batch):
-        columns = rng.choice(VECTORS, COLUMNS, replace=False)
-        try:
-            loss = kind.module.loss(net, pool[number], columns, steps=recipe.pcg_steps)
-        except (torch.linalg.LinAlgError, NotDefiniteError):
-            # A coarse matrix came out singular, on a network with hubs for example.
-            continue
-        # A sample whose cycle broke down teaches nothing: leave it out of this step.
-        if torch.isfinite(loss):
-            (loss / recipe.batch).backward()
-            total += float(loss.detach()) / recipe.batch
-    torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-    optimiser.step()
+    if gradient is not None:
+        start = 0
+        for parameter in parameters:
+            stop = start + parameter.numel()
+            parameter.grad = gradient[start:stop].view_as(parameter).clone()
+            start = stop
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimiser.step()
     return total
 
 
+def _gradient(
+    recipe: Recipe, kind: Kind, net: torch.nn.Module, sample: Any, columns: np.ndarray
+) -> torch.Tensor:
+    """A sample's loss and its share of the batch's gradient, in float64; NaN where it has none."""
+    parameters = list(net.parameters())
+    try:
+        loss = kind.module.loss(net, sample, columns, steps=recipe.pcg_steps)
+    except (torch.linalg.LinAlgError, NotDefiniteError):
+        # A coarse matrix came out singular, on a network with hubs for example.
+        loss = torch.tensor(torch.nan)
+    device = parameters[0].device
+    # A sample whose cycle broke down teaches nothing: it is left out of its step.
+    if not torch.isfinite(loss):
+        width = 1 + sum(parameter.numel() for parameter in parameters)
+        return torch.full((width,), torch.nan, dtype=torch.float64, device=device)
+    gradients = torch.autograd.grad(
+        loss / recipe.batch, parameters, allow_unused=True, materialize_grads=True
+    )
+    parts = [loss.detach().reshape(1).to(device), *(g.reshape(-1) for g in gradients)]
+    return torch.cat([part.double() for part in parts])
+
+
 def _labels(
-    recipe: Recipe, seed: int, weights: dict[str, np.ndarray], folder: Path, console: Console
+    recipe: Recipe,
+    seed: int,
+    weights: dict[str, np.ndarray],
+    folder: Path,
+    console: Console,
+    world: World,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Statistics and plan costs of the labelled problems; kept on disk while they are measured."""
     path = folder / f"{recipe.name}.labels"
@@ -346,18 +459,27 @@ def _labels(
     values = level_network(weights)
     digest = hashlib.sha256(b"".join(weights[name].tobytes() for name in sorted(weights)))
     key = json.dumps([recipe.labels, seed, list(PLANS), DENSITY_SHARE, digest.hexdigest()])
-    statistics, costs = _read_labels(path, key)
+    # Process 0 alone need be able to read and write the folder.
+    statistics, costs = world.from_first(_read_labels(path, key) if world.rank == 0 else ([], []))
     with _bar(console) as bar:
-        for number, part in bar.track(list(enumerate(parts)), description="measuring plans"):
-            own = np.random.default_rng([seed, 5, number])
-            if number < len(costs):
-                continue
-            # Behind the pool's problems, so that none is seen twice.
-            drawn = draw_problem(part, "train", recipe.pool + number, own, part.label_sizes)
-            x, cost = measure_plans(drawn.problem.A, drawn.problem.b, values)
-            statistics.append(x)
-            costs.append(cost)
-            if number % 20 == 19 or number == len(parts) - 1:
+        task = bar.add_task("measuring plans", total=len(parts), completed=len(costs))
+        while len(costs) < len(parts):
+            first = len(costs)
+            count = min(MEASURED_AT_ONCE * world.size, len(parts) - first)
+            measured = []
+            for k in world.mine(count):
+                number = first + k
+                own = np.random.default_rng([seed, 5, number])
+                # Behind the pool's problems, so that none is seen twice.
+                after = recipe.pool + number
+                drawn = draw_problem(parts[number], "train", after, own, parts[number].label_sizes)
+                measured.append(measure_plans(drawn.problem.A, drawn.problem.b, values))
+                bar.advance(task, world.size)
+            for x, cost in world.gathered(measured, count):
+                statistics.append(x)
+                costs.append(cost)
+            bar.update(task, completed=len(costs))
+            if world.rank == 0:
                 arrays = {"statistics": np.array(statistics), "costs": np.array(costs)}
                 write_tensors(path, arrays, {"key": key})
     return np.array(statistics), np.array(costs)
@@ -387,6 +509,7 @@ def _write(
     facts: dict[str, Any],
     seed: int,
     device: str,
+    world: World,
 ) -> Path:
     content = save({key: np.ascontiguousarray(value) for key, value in tensors.items()})
     twin = np.array([check.twin for check in checks])
@@ -415,6 +538,7 @@ def _write(
             "steps": recipe.steps,
             "seconds": round(state.seconds),
             "device": device,
+            "processes": world.size,
             "machine": platform.machine(),
             "versions": _versions(),
             "history": state.history,
@@ -438,7 +562,7 @@ def _write(
 
 
 def _unknowns(checks: list[_Check]) -> tuple[int, int]:
-    sizes = [check.A.shape[0] for check in checks]
+    sizes = [check.unknowns for check in checks]
     return min(sizes), max(sizes)
 
 
