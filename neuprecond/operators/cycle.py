@@ -259,7 +259,11 @@ class Cycle(ApproximateInverse):
 
     def _apply_block(self, R: np.ndarray) -> np.ndarray:
         s = self._s[:, None]
-        return s * kernels.run_block(*self._flat, s * R)
+        Z = np.empty(R.shape)
+        for first in range(0, R.shape[1], kernels.TOGETHER):
+            some = slice(first, first + kernels.TOGETHER)
+            Z[:, some] = s * kernels.run_block(*self._flat, s * R[:, some])
+        return Z
 
     def on_arrays(
         self, matrix: Callable[[sparse.csr_array], Any], array: Callable[[np.ndarray], Any]

@@ -9,13 +9,28 @@ from typing import Any
 import numba
 import numpy as np
 
-__all__ = ["AGAIN", "BOTTOM", "DOWN", "REDUCE", "RESTORE", "SUM", "UP", "run_block", "run_vector"]
+__all__ = [
+    "AGAIN",
+    "BOTTOM",
+    "DOWN",
+    "REDUCE",
+    "RESTORE",
+    "SUM",
+    "TOGETHER",
+    "UP",
+    "run_block",
+    "run_vector",
+]
 
 # Steps of a schedule. REDUCE and RESTORE are DOWN and UP of an eliminated level, where S holds
 # the pivots and nothing is smoothed.
 DOWN, BOTTOM, UP, AGAIN, SUM, REDUCE, RESTORE = 0, 1, 2, 3, 4, 5, 6
 # Matrices of a level, in the order they are stored.
 A_, S_, P_, R_ = 0, 1, 2, 3
+
+#: Columns of a block that run at once: more leave the cache, and their work arrays are given back
+#: to the system and fetched anew at every call.
+TOGETHER = 4
 
 # Rows are short: reordering their sums for vector registers costs more than it gives.
 OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "fastmath": {"contract"}}
@@ -55,6 +70,18 @@ def _residual(indptr, indices, values, x, r, t):  # type: ignore[no-untyped-def]
 def _block_product(indptr, indices, values, X, Y, sign):  # type: ignore[no-untyped-def]
     """Y += sign * A X, for several columns at once."""
     columns = X.shape[1]
+    if columns == 4:
+        # Written out, so that a row's sums stay in registers.
+        for i in range(len(indptr) - 1):
+            y0, y1, y2, y3 = Y[i, 0], Y[i, 1], Y[i, 2], Y[i, 3]
+            for k in range(indptr[i], indptr[i + 1]):
+                v, j = sign * values[k], indices[k]
+                y0 += v * X[j, 0]
+                y1 += v * X[j, 1]
+                y2 += v * X[j, 2]
+                y3 += v * X[j, 3]
+            Y[i, 0], Y[i, 1], Y[i, 2], Y[i, 3] = y0, y1, y2, y3
+        return
     for i in range(len(indptr) - 1):
         for k in range(indptr[i], indptr[i + 1]):
             v = sign * values[k]
