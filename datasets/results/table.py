@@ -18,6 +18,8 @@ from measure import (
 )
 from measure import read as read_rows
 
+from neuprecond import problems
+
 README = HERE.parents[1] / "README.md"
 START, END = "<!-- table: results -->", "<!-- end -->"
 TITLES = {
@@ -73,6 +75,10 @@ def section(title: str, suite: Suite, about: Mapping[str, str], rows: Sequence[R
     names = (*suite.panel, TWIN, LEARNED)
     sizes = {row.size for row in rows}
     seeds = len({row.seed for row in rows})
+    power = {
+        case.name: "³" if problems.FAMILIES[case.family].dimension == "3-D" else "²"
+        for case in suite.cases
+    }
     lines = [
         f"**{title}**, to a true relative residual of 1e-8; geometric means over {seeds} test "
         f"seed{'s' if seeds > 1 else ''}.",
@@ -84,7 +90,7 @@ def section(title: str, suite: Suite, about: Mapping[str, str], rows: Sequence[R
         here = [row for row in rows if (row.case, row.size) == (case, size)]
         counts = [mean_count([row for row in here if row.M == name]) for name in names]
         counts[-1] = f"**{counts[-1]}**"
-        lines.append(_row(case, *([f"{size}²"] if len(sizes) > 1 else []), *counts))
+        lines.append(_row(case, *([f"{size}{power[case]}"] if len(sizes) > 1 else []), *counts))
     found = ratios(rows, suite)
     lines += [
         "",
