@@ -51,29 +51,34 @@ def classical_interpolation(
     """
     n = A.shape[0]
     number = np.cumsum(is_coarse) - 1
-    parts = _weights(*rows.csr(A), *rows.csr(strong)[:2], is_coarse, number)
-    indptr, indices, values = parts
+    strong_rows = rows.csr(strong)[:2]
+    indptr = np.empty(n + 1, dtype=np.int32)
+    total = _count(*strong_rows, is_coarse, indptr)
+    indices, values = np.empty(total, dtype=np.int32), np.empty(total)
+    _weights(*rows.csr(A), *strong_rows, is_coarse, number, A.diagonal(), indptr, indices, values)
     return sparse.csr_array((values, indices, indptr), shape=(n, int(is_coarse.sum())))
 
 
 @numba.njit(**OPTIONS)
-def _weights(indptr, indices, values, s_indptr, s_indices, is_coarse, number):  # type: ignore[no-untyped-def]
-    """CSR arrays of P."""
-    n = len(is_coarse)
-    diagonal = np.zeros(n)
-    for i in range(n):
-        for k in range(indptr[i], indptr[i + 1]):
-            if indices[k] == i:
-                diagonal[i] = values[k]
-    pointers = np.empty(n + 1, dtype=np.int32)
+def _count(s_indptr, s_indices, is_coarse, pointers):  # type: ignore[no-untyped-def]
+    """Row pointers of P; gives how many entries it has."""
     pointers[0] = 0
-    for i in range(n):
+    for i in range(len(is_coarse)):
         count = 1 if is_coarse[i] else 0
         if not is_coarse[i]:
             for k in range(s_indptr[i], s_indptr[i + 1]):
                 count += is_coarse[s_indices[k]]
         pointers[i + 1] = pointers[i] + count
-    cols, result = np.empty(pointers[n], dtype=np.int32), np.empty(pointers[n])
+    return pointers[len(is_coarse)]
+
+
+@numba.njit(**OPTIONS)
+def _weights(  # type: ignore[no-untyped-def]
+    indptr, indices, values, s_indptr, s_indices, is_coarse, number, diagonal,
+    pointers, cols, result,
+):  # fmt: skip
+    """Fill in columns and values of P."""
+    n = len(is_coarse)
     # Place in the row of P of a coarse unknown, and a_ij of a strong one; both for the row that is
     # named beside them.
     place, placed = np.empty(n, dtype=np.int64), np.full(n, -1)
@@ -130,7 +135,6 @@ def _weights(indptr, indices, values, s_indptr, s_indices, is_coarse, number):  
                 size += abs(values[k])
         for p in range(start, stop):
             result[p] /= size
-    return pointers, cols, result
 
 
 @numba.njit(**OPTIONS)

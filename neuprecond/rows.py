@@ -26,6 +26,10 @@ __all__ = [
     "unsigned",
 ]
 
+# Memory for results is NumPy's: it asks the system for large pages, and the first touch of a large
+# array costs a fraction of what it does where a compiled loop allocates. The public functions do
+# that and hand on to loops.
+#
 # Indices come as unsigned numbers: of signed ones the compiler checks whether they count from the
 # end, which doubles the time of a loop over a row.
 OPTIONS: dict[str, Any] = {
@@ -96,20 +100,26 @@ def asymmetry(indptr, indices, values, s):  # type: ignore[no-untyped-def]
     return off, top
 
 
-@numba.njit(**OPTIONS)
 def scaled_values(indptr, indices, values, left, right):  # type: ignore[no-untyped-def]
     """Values of diag(left) A diag(right)."""
-    result = np.empty_like(values)
+    return _scaled_values(indptr, indices, values, left, right, np.empty_like(values))
+
+
+@numba.njit(**OPTIONS)
+def _scaled_values(indptr, indices, values, left, right, result):  # type: ignore[no-untyped-def]
     for i in range(len(indptr) - 1):
         for k in range(indptr[i], indptr[i + 1]):
             result[k] = (values[k] * left[i]) * right[indices[k]]
     return result
 
 
-@numba.njit(**OPTIONS)
 def smoother_values(indptr, indices, values, d, c0, c1):  # type: ignore[no-untyped-def]
     """Values of c0 D - c1 D A D, on the pattern of A."""
-    result = np.empty_like(values)
+    return _smoother_values(indptr, indices, values, d, c0, c1, np.empty_like(values))
+
+
+@numba.njit(**OPTIONS)
+def _smoother_values(indptr, indices, values, d, c0, c1, result):  # type: ignore[no-untyped-def]
     for i in range(len(d)):
         for k in range(indptr[i], indptr[i + 1]):
             j = indices[k]
@@ -119,14 +129,17 @@ def smoother_values(indptr, indices, values, d, c0, c1):  # type: ignore[no-unty
     return result
 
 
-@numba.njit(**OPTIONS)
 def changed_values(indptr, indices, values, coarse, change):  # type: ignore[no-untyped-def]
     """Values of P after a change relative to the row's weights, less what would change P coarse.
 
     Weights are values times ``coarse``. A weight w in a row whose largest is t may change by
     ``change`` times sqrt(w t), and where w is below t / 100 by ten w only.
     """
-    result = np.empty_like(values)
+    return _changed_values(indptr, indices, values, coarse, change, np.empty_like(values))
+
+
+@numba.njit(**OPTIONS)
+def _changed_values(indptr, indices, values, coarse, change, result):  # type: ignore[no-untyped-def]
     for i in range(len(indptr) - 1):
         start, stop = indptr[i], indptr[i + 1]
         top, total, size = 0.0, 0.0, 0.0
@@ -154,11 +167,20 @@ def product_bound(indices, below):  # type: ignore[no-untyped-def]
     return total
 
 
-@numba.njit(**OPTIONS)
 def product(indptr, indices, values, p_indptr, p_indices, p_values, columns, bound):  # type: ignore[no-untyped-def]
     """CSR arrays of A P, unsorted; ``bound`` is no less than its number of entries."""
     pointers = np.empty_like(indptr)
     cols, result = np.empty(bound, dtype=indices.dtype), np.empty(bound)
+    stop = _product(
+        indptr, indices, values, p_indptr, p_indices, p_values, columns, pointers, cols, result
+    )
+    return pointers, cols[:stop], result[:stop]
+
+
+@numba.njit(**OPTIONS)
+def _product(  # type: ignore[no-untyped-def]
+    indptr, indices, values, p_indptr, p_indices, p_values, columns, pointers, cols, result
+):  # fmt: skip
     # Where a column was met last: in the current row if that is behind the row's start.
     place = np.full(columns, -1)
     stop = 0
@@ -176,7 +198,7 @@ def product(indptr, indices, values, p_indptr, p_indices, p_values, columns, bou
                     result[stop] = values[k] * p_values[m]
                     stop += 1
         pointers[i + 1] = stop
-    return pointers, cols[:stop], result[:stop]
+    return stop
 
 
 @numba.njit(**OPTIONS)
@@ -272,11 +294,16 @@ def independent_set(indptr, indices, most):  # type: ignore[no-untyped-def]
     return chosen
 
 
-@numba.njit(**OPTIONS)
 def classical_strength(indptr, indices, values, theta):  # type: ignore[no-untyped-def]
     """Pattern, as CSR arrays, of what is off the diagonal and theta times the row's largest."""
-    n = len(indptr) - 1
     pointers, cols = np.empty_like(indptr), np.empty_like(indices)
+    stop = _classical_strength(indptr, indices, values, theta, pointers, cols)
+    return pointers, cols[:stop]
+
+
+@numba.njit(**OPTIONS)
+def _classical_strength(indptr, indices, values, theta, pointers, cols):  # type: ignore[no-untyped-def]
+    n = len(indptr) - 1
     pointers[0] = 0
     e = np.uint64(0)
     for i in range(n):
@@ -290,10 +317,9 @@ def classical_strength(indptr, indices, values, theta):  # type: ignore[no-untyp
                 cols[e] = indices[k]
                 e += ONE
         pointers[i + 1] = e
-    return pointers, cols[:e]
+    return e
 
 
-@numba.njit(**OPTIONS)
 def evolution_strength(indptr, indices, values, d, step, epsilon):  # type: ignore[no-untyped-def]
     """Pattern, as CSR arrays, of what two steps of damped Jacobi from a unit vector call strong.
 
@@ -301,8 +327,14 @@ def evolution_strength(indptr, indices, values, d, step, epsilon):  # type: igno
     error would be as large at a neighbour j as at i: |1 - z_i / z_j| is how far j is, and couplings
     less than epsilon times as far as the nearest are strong, on either side.
     """
-    n, nnz = len(indptr) - 1, len(indices)
-    far = np.empty(nnz)
+    pointers, cols, far = np.empty_like(indptr), np.empty_like(indices), np.empty(len(indices))
+    stop = _evolution_strength(indptr, indices, values, d, step, epsilon, far, pointers, cols)
+    return pointers, cols[:stop]
+
+
+@numba.njit(**OPTIONS)
+def _evolution_strength(indptr, indices, values, d, step, epsilon, far, pointers, cols):  # type: ignore[no-untyped-def]
+    n = len(indptr) - 1
     row, place = np.zeros(n), np.full(n, -1)
     for i in range(n):
         start, stop = indptr[i], indptr[i + 1]
@@ -350,7 +382,6 @@ def evolution_strength(indptr, indices, values, d, step, epsilon):  # type: igno
             if met[j] < indptr[j + ONE] and indices[met[j]] == i:
                 far[k] = far[met[j]] = max(far[k], far[met[j]])
                 met[j] += ONE
-    pointers, cols = np.empty_like(indptr), np.empty_like(indices)
     pointers[0] = 0
     e = np.uint64(0)
     for i in range(n):
@@ -359,17 +390,24 @@ def evolution_strength(indptr, indices, values, d, step, epsilon):  # type: igno
                 cols[e] = indices[k]
                 e += ONE
         pointers[i + 1] = e
-    return pointers, cols[:e]
+    return e
 
 
-@numba.njit(**OPTIONS)
 def eliminated_rows(indptr, indices, values, is_kept, number):  # type: ignore[no-untyped-def]
     """CSR arrays of P: the identity on kept rows, minus the off-diagonal on the others.
 
     The matrix has a unit diagonal, and the rows that go are coupled to kept ones only.
     """
-    n = len(is_kept)
     pointers = np.empty_like(indptr)
+    total = _eliminated_pointers(indptr, indices, is_kept, pointers)
+    cols, result = np.empty(total, dtype=indices.dtype), np.empty(total)
+    _eliminated_rows(indptr, indices, values, is_kept, number, cols, result)
+    return pointers, cols, result
+
+
+@numba.njit(**OPTIONS)
+def _eliminated_pointers(indptr, indices, is_kept, pointers):  # type: ignore[no-untyped-def]
+    n = len(is_kept)
     pointers[0] = 0
     total = 0
     for i in range(n):
@@ -379,9 +417,13 @@ def eliminated_rows(indptr, indices, values, is_kept, number):  # type: ignore[n
             for k in range(indptr[i], indptr[i + 1]):
                 total += indices[k] != i
         pointers[i + 1] = total
-    cols, result = np.empty(total, dtype=indices.dtype), np.empty(total)
+    return total
+
+
+@numba.njit(**OPTIONS)
+def _eliminated_rows(indptr, indices, values, is_kept, number, cols, result):  # type: ignore[no-untyped-def]
     e = np.uint64(0)
-    for i in range(n):
+    for i in range(len(is_kept)):
         if is_kept[i]:
             cols[e], result[e] = number[i], 1.0
             e += ONE
@@ -390,19 +432,29 @@ def eliminated_rows(indptr, indices, values, is_kept, number):  # type: ignore[n
             if indices[k] != i:
                 cols[e], result[e] = number[indices[k]], -values[k]
                 e += ONE
-    return pointers, cols, result
+
+
+def schur_complement(indptr, indices, values, is_kept, number, kept):  # type: ignore[no-untyped-def]
+    """CSR arrays of the Schur complement on kept rows, unsorted, without exact zeros."""
+    bound = _schur_bound(indptr, indices, is_kept, kept)
+    pointers = np.empty(len(kept) + 1, dtype=indptr.dtype)
+    cols, result = np.empty(bound, dtype=indices.dtype), np.empty(bound)
+    stop = _schur(indptr, indices, values, is_kept, number, kept, pointers, cols, result)
+    return pointers, cols[:stop].copy(), result[:stop].copy()
 
 
 @numba.njit(**OPTIONS)
-def schur_complement(indptr, indices, values, is_kept, number, kept):  # type: ignore[no-untyped-def]
-    """CSR arrays of the Schur complement on kept rows, unsorted, without exact zeros."""
+def _schur_bound(indptr, indices, is_kept, kept):  # type: ignore[no-untyped-def]
     bound = 0
     for i in kept:
         for k in range(indptr[i], indptr[i + 1]):
             j = indices[k]
             bound += 1 if is_kept[j] else np.int64(indptr[j + ONE] - indptr[j]) - 1
-    pointers = np.empty(len(kept) + 1, dtype=indptr.dtype)
-    cols, result = np.empty(bound, dtype=indices.dtype), np.empty(bound)
+    return bound
+
+
+@numba.njit(**OPTIONS)
+def _schur(indptr, indices, values, is_kept, number, kept, pointers, cols, result):  # type: ignore[no-untyped-def]
     # Sums of the current row, and where in the row a column was met first.
     found_in, sums = np.full(len(kept), -1), np.empty(len(kept))
     start = 0
@@ -436,4 +488,4 @@ def schur_complement(indptr, indices, values, is_kept, number, kept):  # type: i
                 stop += 1
         start = stop
         pointers[row + 1] = stop
-    return pointers, cols[:start].copy(), result[:start].copy()
+    return start

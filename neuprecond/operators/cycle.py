@@ -1,6 +1,6 @@
 """The multigrid cycle as a SciPy operator: sparse products and one small dense solve."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,6 +142,17 @@ def _schedule(levels: Sequence[CycleLevel], visits: Sequence[int]) -> np.ndarray
     return np.array(cycle(0), dtype=np.int64)
 
 
+def _starts(lengths: Iterable[int]) -> np.ndarray:
+    """Where parts of these lengths start behind each other, and where the last one ends."""
+    return np.cumsum([0, *lengths]).astype(np.int64)
+
+
+def _same_pattern(A: sparse.csr_array, S: sparse.csr_array) -> bool:
+    """Whether two matrices share their arrays of indices."""
+    pairs = ((A.indices, S.indices), (A.indptr, S.indptr))
+    return S.nnz > 0 and all(a.size == b.size and a.ctypes.data == b.ctypes.data for a, b in pairs)
+
+
 def _joined(parts: Sequence[np.ndarray], dtype: type) -> np.ndarray:
     """All parts behind each other, in one pass and without a copy in between."""
     return np.concatenate([np.empty(0, dtype), *parts], dtype=dtype, casting="unsafe")
@@ -191,15 +202,20 @@ class Cycle(ApproximateInverse):
         self._schedule = _schedule(levels, visits)
         sizes = [level.A.shape[0] for level in levels] + [bottom.shape[0]]
         self._rows = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        matrices = [
-            matrix for level in levels for matrix in (level.A, level.S, level.P, level.P.T.tocsr())
-        ]
+        matrices = [matrix for level in levels for matrix in (level.A, level.S, level.P)]
         self._shapes = [matrix.shape for matrix in matrices]
-        self._pointers = np.cumsum([0] + [len(m.indptr) for m in matrices]).astype(np.int64)
-        self._entries = np.cumsum([0] + [m.nnz for m in matrices]).astype(np.int64)
+        self._entries = _starts(m.nnz for m in matrices)
         index = np.uint32 if self._entries[-1] < np.iinfo(np.uint32).max else np.uint64
-        self._indptr = _joined([m.indptr for m in matrices], index)
-        self._indices = _joined([m.indices for m in matrices], index)
+        # A smoother on A's pattern shares A's arrays of indices.
+        as_before = [
+            k % 3 == 1 and _same_pattern(*matrices[k - 1 : k + 1]) for k in range(len(matrices))
+        ]
+        own = [matrix for matrix, shared in zip(matrices, as_before, strict=True) if not shared]
+        number = np.cumsum([not shared for shared in as_before]) - 1
+        self._pointers = _starts(len(m.indptr) for m in own)[number]
+        self._places = _starts(m.nnz for m in own)[number]
+        self._indptr = _joined([m.indptr for m in own], index)
+        self._indices = _joined([m.indices for m in own], index)
         self._values = _joined([m.data for m in matrices], np.float64)
         self._bottom = np.ascontiguousarray(_bottom_inverse(bottom.toarray()))
         self._visits = [1, *visits[1 : len(levels)]]
@@ -228,16 +244,17 @@ class Cycle(ApproximateInverse):
 
     def level(self, level: int) -> CycleLevel:
         """Views of the matrices of a level, 0 the finest."""
-        A, S, P = (self._matrix(4 * level + k) for k in range(3))
+        A, S, P = (self._matrix(3 * level + k) for k in range(3))
         return CycleLevel(A, S, P, eliminated=self._eliminated[level])
 
     def _matrix(self, k: int) -> sparse.csr_array:
-        p, q = self._pointers[k : k + 2]
+        p, q = self._pointers[k], self._places[k]
         e, f = self._entries[k : k + 2]
+        signed = np.int32 if self._indices.dtype == np.uint32 else np.int64
         parts = (
             self._values[e:f],
-            self._indices[e:f].view(np.int32),
-            self._indptr[p:q].view(np.int32),
+            self._indices[q : q + f - e].view(signed),
+            self._indptr[p : p + self._shapes[k][0] + 1].view(signed),
         )
         return sparse.csr_array(parts, shape=self._shapes[k])
 
@@ -247,34 +264,35 @@ class Cycle(ApproximateInverse):
             self._schedule,
             self._rows,
             self._pointers,
+            self._places,
             self._entries,
             self._indptr,
             self._indices,
             self._values,
             self._bottom,
+            self._s,
         )
 
     def _apply_vector(self, r: np.ndarray) -> np.ndarray:
-        return self._s * kernels.run_vector(*self._flat, self._s * r)
+        return kernels.run_vector(*self._flat, np.empty((4, self._rows[-1])), r)
 
     def _apply_block(self, R: np.ndarray) -> np.ndarray:
-        s = self._s[:, None]
-        Z = np.empty(R.shape)
-        for first in range(0, R.shape[1], kernels.TOGETHER):
-            some = slice(first, first + kernels.TOGETHER)
-            Z[:, some] = s * kernels.run_block(*self._flat, s * R[:, some])
+        if R.shape[1] == 1:
+            return self._apply_vector(R[:, 0])[:, None]
+        Z = np.empty_like(R)
+        kernels.run_block(*self._flat, np.empty((4, self._rows[-1], kernels.LANES)), R, Z)
         return Z
 
     def on_arrays(
         self, matrix: Callable[[sparse.csr_array], Any], array: Callable[[np.ndarray], Any]
     ) -> Callable[[Any], Any]:
         """M on another library's arrays; see `ApproximateInverse.on_arrays`."""
-        levels = [
-            [matrix(self._matrix(4 * level + k)) for k in range(4)]
-            for level in range(self.levels - 1)
-        ]
+        levels = []
+        for level in range(self.levels - 1):
+            A, S, P = (self._matrix(3 * level + k) for k in range(3))
+            levels.append([matrix(each) for each in (A, S, P, sparse.csr_array(P.T.tocsr()))])
         # No library is sure to multiply by a matrix without columns.
-        ends = [bool(self._shapes[4 * level + 2][1] == 0) for level in range(self.levels - 1)]
+        ends = [bool(self._shapes[3 * level + 2][1] == 0) for level in range(self.levels - 1)]
         bottom, s = array(self._bottom), array(self._s)
         schedule = [(int(what), int(level)) for what, level in self._schedule]
 

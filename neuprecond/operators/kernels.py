@@ -13,10 +13,10 @@ __all__ = [
     "AGAIN",
     "BOTTOM",
     "DOWN",
+    "LANES",
     "REDUCE",
     "RESTORE",
     "SUM",
-    "TOGETHER",
     "UP",
     "run_block",
     "run_vector",
@@ -25,8 +25,11 @@ __all__ = [
 # Steps of a schedule. REDUCE and RESTORE are DOWN and UP of an eliminated level, where S holds
 # the pivots and nothing is smoothed.
 DOWN, BOTTOM, UP, AGAIN, SUM, REDUCE, RESTORE = 0, 1, 2, 3, 4, 5, 6
-# Matrices of a level, in the order they are stored.
-A_, S_, P_, R_ = 0, 1, 2, 3
+# Matrices of a level, in the order they are stored. Pᵀ is not among them: its product is a pass
+# over the rows of P. S has the row pointers and columns of A, which are stored once.
+A_, S_, P_ = 0, 1, 2
+# Columns that go through the cycle together: as many as registers hold.
+LANES = 8
 
 #: Columns of a block that run at once: more leave the cache, and their work arrays are given back
 #: to the system and fetched anew at every call.
@@ -37,57 +40,40 @@ OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "fastmath": {"contract"
 
 
 @numba.njit(**OPTIONS)
-def _product(indptr, indices, values, x, y):  # type: ignore[no-untyped-def]
-    """Y = A x."""
-    for i in range(len(indptr) - 1):
-        total = 0.0
-        for k in range(indptr[i], indptr[i + 1]):
-            total += values[k] * x[indices[k]]
-        y[i] = total
+def _matrix(k, n, pointers, places, entries, indptr, indices, values):  # type: ignore[no-untyped-def]
+    """Row pointers of matrix k of n rows; arrays that start with its columns and its values."""
+    p = pointers[k]
+    return indptr[p : p + n + 1], indices[places[k] :], values[entries[k] :]
 
 
 @numba.njit(**OPTIONS)
-def _add_product(indptr, indices, values, x, y):  # type: ignore[no-untyped-def]
-    """Y += A x."""
-    for i in range(len(indptr) - 1):
-        total = 0.0
-        for k in range(indptr[i], indptr[i + 1]):
-            total += values[k] * x[indices[k]]
-        y[i] += total
+def _row(values, indices, start, stop, x):  # type: ignore[no-untyped-def]
+    """Entry of A x: the product of one row."""
+    total = 0.0
+    for k in range(start, stop):
+        total += values[k] * x[indices[k]]
+    return total
+
+
+@numba.njit(**OPTIONS)
+def _scatter(values, indices, start, stop, t, y):  # type: ignore[no-untyped-def]
+    """Add to y what one row of P hands down of t."""
+    for k in range(start, stop):
+        y[indices[k]] += values[k] * t
 
 
 @numba.njit(**OPTIONS)
 def _residual(indptr, indices, values, x, r, t):  # type: ignore[no-untyped-def]
     """T = r - A x; t may be r."""
     for i in range(len(indptr) - 1):
-        total = 0.0
-        for k in range(indptr[i], indptr[i + 1]):
-            total += values[k] * x[indices[k]]
-        t[i] = r[i] - total
+        t[i] = r[i] - _row(values, indices, indptr[i], indptr[i + 1], x)
 
 
 @numba.njit(**OPTIONS)
-def _block_product(indptr, indices, values, X, Y, sign):  # type: ignore[no-untyped-def]
-    """Y += sign * A X, for several columns at once."""
-    columns = X.shape[1]
-    if columns == 4:
-        # Written out, so that a row's sums stay in registers.
-        for i in range(len(indptr) - 1):
-            y0, y1, y2, y3 = Y[i, 0], Y[i, 1], Y[i, 2], Y[i, 3]
-            for k in range(indptr[i], indptr[i + 1]):
-                v, j = sign * values[k], indices[k]
-                y0 += v * X[j, 0]
-                y1 += v * X[j, 1]
-                y2 += v * X[j, 2]
-                y3 += v * X[j, 3]
-            Y[i, 0], Y[i, 1], Y[i, 2], Y[i, 3] = y0, y1, y2, y3
-        return
+def _add_product(indptr, indices, values, x, y):  # type: ignore[no-untyped-def]
+    """Y += A x."""
     for i in range(len(indptr) - 1):
-        for k in range(indptr[i], indptr[i + 1]):
-            v = sign * values[k]
-            j = indices[k]
-            for c in range(columns):
-                Y[i, c] += v * X[j, c]
+        y[i] += _row(values, indices, indptr[i], indptr[i + 1], x)
 
 
 @numba.njit(**OPTIONS)
@@ -100,8 +86,10 @@ def _dense_product(C, x, y):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(**OPTIONS)
-def run_vector(schedule, rows, pointers, entries, indptr, indices, values, bottom, b):  # type: ignore[no-untyped-def]
-    """One cycle on a vector.
+def run_vector(  # type: ignore[no-untyped-def]
+    schedule, rows, pointers, places, entries, indptr, indices, values, bottom, s, work, b
+):  # fmt: skip
+    """One cycle on a vector, scaled before and after.
 
     Parameters
     ----------
@@ -109,28 +97,33 @@ def run_vector(schedule, rows, pointers, entries, indptr, indices, values, botto
         What to do at which level.
     rows : int64 array, shape (levels + 2,)
         Where each level's vectors start in the work arrays.
-    pointers, entries : int64 array, shape (4 * levels,)
-        Where each matrix's row pointers and entries start.
+    pointers, places, entries : int64 array, shape (3 * levels,)
+        Where each matrix's row pointers, columns and values start.
     indptr, indices, values : arrays
         All matrices.
     bottom : float64 array, shape (nc, nc)
         Inverse of the coarsest matrix.
+    s : float64 array, shape (n,)
+        Scaling.
+    work : float64 array, shape (4, rows[-1])
+        What is in it does not matter. NumPy asks the system for large pages, which makes new memory
+        several times cheaper than what a compiled loop allocates.
     b : float64 array, shape (n,)
-        Scaled right-hand side.
+        Right-hand side.
     """
-    size = rows[-1]
-    R, X, T, H = np.empty(size), np.empty(size), np.empty(size), np.empty(size)
-    R[: len(b)] = b
+    flat = (pointers, places, entries, indptr, indices, values)
+    R, X, T, H = work[0], work[1], work[2], work[3]
+    for i in range(len(b)):
+        R[i] = s[i] * b[i]
     for step in range(len(schedule)):
         what, level = schedule[step, 0], schedule[step, 1]
         lo, mid, hi = rows[level], rows[level + 1], rows[min(level + 2, len(rows) - 1)]
         r, x, t = R[lo:mid], X[lo:mid], T[lo:mid]
-        n, nc = mid - lo, hi - mid
+        n, below = mid - lo, R[mid:hi]
         if what == BOTTOM:
             _dense_product(bottom, r, x)
             continue
-        p, e = pointers[4 * level + A_], entries[4 * level + A_]
-        a_ptr, a_idx, a_val = indptr[p : p + n + 1], indices[e:], values[e:]
+        a_ptr, a_idx, a_val = _matrix(3 * level + A_, n, *flat)
         if what == AGAIN:
             H[lo:mid] = x
             _residual(a_ptr, a_idx, a_val, x, r, r)
@@ -139,80 +132,147 @@ def run_vector(schedule, rows, pointers, entries, indptr, indices, values, botto
             for i in range(n):
                 x[i] += H[lo + i]
             continue
-        p, e = pointers[4 * level + S_], entries[4 * level + S_]
-        s_ptr, s_idx, s_val = indptr[p : p + n + 1], indices[e:], values[e:]
+        s_ptr, s_idx, s_val = _matrix(3 * level + S_, n, *flat)
+        p_ptr, p_idx, p_val = _matrix(3 * level + P_, n, *flat)
         if what == REDUCE:
-            p, e = pointers[4 * level + R_], entries[4 * level + R_]
-            _product(indptr[p : p + nc + 1], indices[e:], values[e:], r, R[mid:hi])
+            below[:] = 0.0
+            for i in range(n):
+                _scatter(p_val, p_idx, p_ptr[i], p_ptr[i + 1], r[i], below)
         elif what == RESTORE:
-            p, e = pointers[4 * level + P_], entries[4 * level + P_]
-            _product(indptr[p : p + n + 1], indices[e:], values[e:], X[mid:hi], x)
+            for i in range(n):
+                x[i] = _row(p_val, p_idx, p_ptr[i], p_ptr[i + 1], X[mid:hi])
             _add_product(s_ptr, s_idx, s_val, r, x)
         elif what == DOWN:
-            _product(s_ptr, s_idx, s_val, r, x)
-            _residual(a_ptr, a_idx, a_val, x, r, t)
-            p, e = pointers[4 * level + R_], entries[4 * level + R_]
-            _product(indptr[p : p + nc + 1], indices[e:], values[e:], t, R[mid:hi])
+            for i in range(n):
+                x[i] = _row(s_val, s_idx, s_ptr[i], s_ptr[i + 1], r)
+            below[:] = 0.0
+            for i in range(n):
+                left = r[i] - _row(a_val, a_idx, a_ptr[i], a_ptr[i + 1], x)
+                _scatter(p_val, p_idx, p_ptr[i], p_ptr[i + 1], left, below)
         else:
-            p, e = pointers[4 * level + P_], entries[4 * level + P_]
-            _add_product(indptr[p : p + n + 1], indices[e:], values[e:], X[mid:hi], x)
+            _add_product(p_ptr, p_idx, p_val, X[mid:hi], x)
             _residual(a_ptr, a_idx, a_val, x, r, t)
             _add_product(s_ptr, s_idx, s_val, t, x)
-    return X[: len(b)].copy()
+    z = np.empty(len(b))
+    for i in range(len(b)):
+        z[i] = s[i] * X[i]
+    return z
+
+
+# Sums over a row for LANES columns travel as tuples, which the compiler keeps in vector registers;
+# sums in an array would be stored and loaded again at each entry.
 
 
 @numba.njit(**OPTIONS)
-def run_block(schedule, rows, pointers, entries, indptr, indices, values, bottom, B):  # type: ignore[no-untyped-def]
-    """One cycle on several columns at once; like `run_vector`, with B of shape (n, k)."""
-    size, columns = rows[-1], B.shape[1]
-    R, X = np.empty((size, columns)), np.empty((size, columns))
-    T, H = np.empty((size, columns)), np.empty((size, columns))
-    R[: len(B)] = B
+def _get(X, i):  # type: ignore[no-untyped-def]
+    return (X[i, 0], X[i, 1], X[i, 2], X[i, 3], X[i, 4], X[i, 5], X[i, 6], X[i, 7])
+
+
+@numba.njit(**OPTIONS)
+def _set(X, i, a):  # type: ignore[no-untyped-def]
+    X[i, 0], X[i, 1], X[i, 2], X[i, 3] = a[0], a[1], a[2], a[3]
+    X[i, 4], X[i, 5], X[i, 6], X[i, 7] = a[4], a[5], a[6], a[7]
+
+
+@numba.njit(**OPTIONS)
+def _more(a, v, b):  # type: ignore[no-untyped-def]
+    """Give a + v b."""
+    return (
+        a[0] + v * b[0], a[1] + v * b[1], a[2] + v * b[2], a[3] + v * b[3],
+        a[4] + v * b[4], a[5] + v * b[5], a[6] + v * b[6], a[7] + v * b[7],
+    )  # fmt: skip
+
+
+@numba.njit(**OPTIONS)
+def _rows_of(values, indices, start, stop, sign, X, a):  # type: ignore[no-untyped-def]
+    """Give a + sign times the product of one row with X."""
+    for k in range(start, stop):
+        a = _more(a, sign * values[k], _get(X, indices[k]))
+    return a
+
+
+@numba.njit(**OPTIONS)
+def _scatter_rows(values, indices, start, stop, a, Y):  # type: ignore[no-untyped-def]
+    for k in range(start, stop):
+        _set(Y, indices[k], _more(_get(Y, indices[k]), values[k], a))
+
+
+@numba.njit(**OPTIONS)
+def _lanes(  # type: ignore[no-untyped-def]
+    schedule, rows, pointers, places, entries, indptr, indices, values, bottom, s, work, B, first, Z
+):  # fmt: skip
+    """One cycle on columns of B from ``first`` on, LANES of them or what is left, into Z's."""
+    flat = (pointers, places, entries, indptr, indices, values)
+    columns = min(LANES, B.shape[1] - first)
+    R, X, T, H = work[0], work[1], work[2], work[3]
+    nothing = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    for i in range(len(B)):
+        for c in range(LANES):
+            R[i, c] = s[i] * B[i, first + c] if c < columns else 0.0
     for step in range(len(schedule)):
         what, level = schedule[step, 0], schedule[step, 1]
         lo, mid, hi = rows[level], rows[level + 1], rows[min(level + 2, len(rows) - 1)]
         r, x, t = R[lo:mid], X[lo:mid], T[lo:mid]
-        n, nc = mid - lo, hi - mid
+        n, below, above = mid - lo, R[mid:hi], X[mid:hi]
         if what == BOTTOM:
             for i in range(n):
-                for c in range(columns):
-                    x[i, c] = 0.0
+                a = nothing
                 for j in range(n):
-                    for c in range(columns):
-                        x[i, c] += bottom[i, j] * r[j, c]
+                    a = _more(a, bottom[i, j], _get(r, j))
+                _set(x, i, a)
             continue
-        p, e = pointers[4 * level + A_], entries[4 * level + A_]
-        a_ptr, a_idx, a_val = indptr[p : p + n + 1], indices[e:], values[e:]
+        a_ptr, a_idx, a_val = _matrix(3 * level + A_, n, *flat)
         if what == AGAIN:
             H[lo:mid] = x
-            _block_product(a_ptr, a_idx, a_val, x, r, -1.0)
+            for i in range(n):
+                _set(r, i, _rows_of(a_val, a_idx, a_ptr[i], a_ptr[i + 1], -1.0, x, _get(r, i)))
             continue
         if what == SUM:
-            x += H[lo:mid]
+            for i in range(n):
+                _set(x, i, _more(_get(x, i), 1.0, _get(H, lo + i)))
             continue
-        p, e = pointers[4 * level + S_], entries[4 * level + S_]
-        s_ptr, s_idx, s_val = indptr[p : p + n + 1], indices[e:], values[e:]
+        s_ptr, s_idx, s_val = _matrix(3 * level + S_, n, *flat)
+        p_ptr, p_idx, p_val = _matrix(3 * level + P_, n, *flat)
         if what == REDUCE:
-            p, e = pointers[4 * level + R_], entries[4 * level + R_]
-            R[mid:hi] = 0.0
-            _block_product(indptr[p : p + nc + 1], indices[e:], values[e:], r, R[mid:hi], 1.0)
+            below[:] = 0.0
+            for i in range(n):
+                _scatter_rows(p_val, p_idx, p_ptr[i], p_ptr[i + 1], _get(r, i), below)
         elif what == RESTORE:
-            p, e = pointers[4 * level + P_], entries[4 * level + P_]
-            x[:] = 0.0
-            _block_product(indptr[p : p + n + 1], indices[e:], values[e:], X[mid:hi], x, 1.0)
-            _block_product(s_ptr, s_idx, s_val, r, x, 1.0)
+            for i in range(n):
+                a = _rows_of(p_val, p_idx, p_ptr[i], p_ptr[i + 1], 1.0, above, nothing)
+                _set(x, i, _rows_of(s_val, s_idx, s_ptr[i], s_ptr[i + 1], 1.0, r, a))
         elif what == DOWN:
-            x[:] = 0.0
-            _block_product(s_ptr, s_idx, s_val, r, x, 1.0)
-            t[:] = r
-            _block_product(a_ptr, a_idx, a_val, x, t, -1.0)
-            p, e = pointers[4 * level + R_], entries[4 * level + R_]
-            R[mid:hi] = 0.0
-            _block_product(indptr[p : p + nc + 1], indices[e:], values[e:], t, R[mid:hi], 1.0)
+            for i in range(n):
+                _set(x, i, _rows_of(s_val, s_idx, s_ptr[i], s_ptr[i + 1], 1.0, r, nothing))
+            below[:] = 0.0
+            for i in range(n):
+                a = _rows_of(a_val, a_idx, a_ptr[i], a_ptr[i + 1], -1.0, x, _get(r, i))
+                _scatter_rows(p_val, p_idx, p_ptr[i], p_ptr[i + 1], a, below)
         else:
-            p, e = pointers[4 * level + P_], entries[4 * level + P_]
-            _block_product(indptr[p : p + n + 1], indices[e:], values[e:], X[mid:hi], x, 1.0)
-            t[:] = r
-            _block_product(a_ptr, a_idx, a_val, x, t, -1.0)
-            _block_product(s_ptr, s_idx, s_val, t, x, 1.0)
-    return X[: len(B)].copy()
+            for i in range(n):
+                a = _rows_of(p_val, p_idx, p_ptr[i], p_ptr[i + 1], 1.0, above, _get(x, i))
+                _set(x, i, a)
+            for i in range(n):
+                a = _rows_of(a_val, a_idx, a_ptr[i], a_ptr[i + 1], -1.0, x, _get(r, i))
+                _set(t, i, a)
+            for i in range(n):
+                a = _rows_of(s_val, s_idx, s_ptr[i], s_ptr[i + 1], 1.0, t, _get(x, i))
+                _set(x, i, a)
+    for i in range(len(B)):
+        for c in range(columns):
+            Z[i, first + c] = s[i] * X[i, c]
+
+
+@numba.njit(**OPTIONS)
+def run_block(  # type: ignore[no-untyped-def]
+    schedule, rows, pointers, places, entries, indptr, indices, values, bottom, s, work, B, Z
+):  # fmt: skip
+    """One cycle on several columns into Z; like `run_vector`, with B and Z of shape (n, k).
+
+    The work array is of shape (4, rows[-1], LANES).
+    """
+    for first in range(0, B.shape[1], LANES):
+        _lanes(
+            schedule, rows, pointers, places, entries, indptr, indices, values, bottom, s, work, B,
+            first, Z,
+        )  # fmt: skip
