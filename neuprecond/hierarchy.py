@@ -244,7 +244,9 @@ def near_null_scaling(A: sparse.csr_array, s: np.ndarray) -> np.ndarray:
     return candidate if typical_residual(candidate) <= typical_residual(ones) else ones
 
 
-def _strength(A: sparse.csr_array, base: str, scaled_A: sparse.csr_array) -> sparse.csr_array:
+def _strength(
+    A: sparse.csr_array, base: str, scaled_A: sparse.csr_array | None = None
+) -> sparse.csr_array:
     """Strong connections; those that are split by Ruge and Stüben without a diagonal."""
     if base == "evo" and _has_hubs(A):
         base = "rs"
@@ -255,7 +257,9 @@ def _strength(A: sparse.csr_array, base: str, scaled_A: sparse.csr_array) -> spa
         return pyamg.strength.symmetric_strength_of_connection(A, theta=theta)
     # D⁻¹A has the eigenvalues of the matrix of unit diagonal. Ritz values are taken as they are:
     # a step too long by a percent is none too long for the measure.
-    d, largest = A.diagonal(), _ritz(scaled_A, steps=EVOLUTION_STEPS, vector=False, safety=1.0)[0]
+    flat = unit_diagonal(A)[0] if scaled_A is None else scaled_A
+    largest, _ = _ritz(flat, steps=EVOLUTION_STEPS, vector=False, safety=1.0)
+    d = A.diagonal()
     d[d == 0.0] = 1.0
     parts = rows.evolution_strength(*rows.csr(A), d, 1.0 / max(largest, 1e-300), EPSILON)
     return _pattern(parts, A.shape)

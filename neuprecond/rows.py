@@ -100,7 +100,9 @@ def asymmetry(indptr, indices, values, s):  # type: ignore[no-untyped-def]
     return off, top
 
 
-def scaled_values(indptr, indices, values, left, right):  # type: ignore[no-untyped-def]
+def scaled_values(
+    indptr: np.ndarray, indices: np.ndarray, values: np.ndarray, left: np.ndarray, right: np.ndarray
+) -> np.ndarray:
     """Values of diag(left) A diag(right)."""
     return _scaled_values(indptr, indices, values, left, right, np.empty_like(values))
 
@@ -113,7 +115,9 @@ def _scaled_values(indptr, indices, values, left, right, result):  # type: ignor
     return result
 
 
-def smoother_values(indptr, indices, values, d, c0, c1):  # type: ignore[no-untyped-def]
+def smoother_values(
+    indptr: np.ndarray, indices: np.ndarray, values: np.ndarray, d: np.ndarray, c0: float, c1: float
+) -> np.ndarray:
     """Values of c0 D - c1 D A D, on the pattern of A."""
     return _smoother_values(indptr, indices, values, d, c0, c1, np.empty_like(values))
 
@@ -129,7 +133,13 @@ def _smoother_values(indptr, indices, values, d, c0, c1, result):  # type: ignor
     return result
 
 
-def changed_values(indptr, indices, values, coarse, change):  # type: ignore[no-untyped-def]
+def changed_values(
+    indptr: np.ndarray,
+    indices: np.ndarray,
+    values: np.ndarray,
+    coarse: np.ndarray,
+    change: np.ndarray,
+) -> np.ndarray:
     """Values of P after a change relative to the row's weights, less what would change P coarse.
 
     Weights are values times ``coarse``. A weight w in a row whose largest is t may change by
@@ -167,7 +177,16 @@ def product_bound(indices, below):  # type: ignore[no-untyped-def]
     return total
 
 
-def product(indptr, indices, values, p_indptr, p_indices, p_values, columns, bound):  # type: ignore[no-untyped-def]
+def product(
+    indptr: np.ndarray,
+    indices: np.ndarray,
+    values: np.ndarray,
+    p_indptr: np.ndarray,
+    p_indices: np.ndarray,
+    p_values: np.ndarray,
+    columns: int,
+    bound: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """CSR arrays of A P, unsorted; ``bound`` is no less than its number of entries."""
     pointers = np.empty_like(indptr)
     cols, result = np.empty(bound, dtype=indices.dtype), np.empty(bound)
@@ -294,7 +313,9 @@ def independent_set(indptr, indices, most):  # type: ignore[no-untyped-def]
     return chosen
 
 
-def classical_strength(indptr, indices, values, theta):  # type: ignore[no-untyped-def]
+def classical_strength(
+    indptr: np.ndarray, indices: np.ndarray, values: np.ndarray, theta: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Pattern, as CSR arrays, of what is off the diagonal and theta times the row's largest."""
     pointers, cols = np.empty_like(indptr), np.empty_like(indices)
     stop = _classical_strength(indptr, indices, values, theta, pointers, cols)
@@ -320,7 +341,14 @@ def _classical_strength(indptr, indices, values, theta, pointers, cols):  # type
     return e
 
 
-def evolution_strength(indptr, indices, values, d, step, epsilon):  # type: ignore[no-untyped-def]
+def evolution_strength(
+    indptr: np.ndarray,
+    indices: np.ndarray,
+    values: np.ndarray,
+    d: np.ndarray,
+    step: float,
+    epsilon: float,
+) -> tuple[np.ndarray, np.ndarray]:
     """Pattern, as CSR arrays, of what two steps of damped Jacobi from a unit vector call strong.
 
     With T = I - step D⁻¹ A the error of a unit vector e_i spreads to z = T² e_i, of which smooth
@@ -393,7 +421,13 @@ def _evolution_strength(indptr, indices, values, d, step, epsilon, far, pointers
     return e
 
 
-def eliminated_rows(indptr, indices, values, is_kept, number):  # type: ignore[no-untyped-def]
+def eliminated_rows(
+    indptr: np.ndarray,
+    indices: np.ndarray,
+    values: np.ndarray,
+    is_kept: np.ndarray,
+    number: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """CSR arrays of P: the identity on kept rows, minus the off-diagonal on the others.
 
     The matrix has a unit diagonal, and the rows that go are coupled to kept ones only.
@@ -434,7 +468,14 @@ def _eliminated_rows(indptr, indices, values, is_kept, number, cols, result):  #
                 e += ONE
 
 
-def schur_complement(indptr, indices, values, is_kept, number, kept):  # type: ignore[no-untyped-def]
+def schur_complement(
+    indptr: np.ndarray,
+    indices: np.ndarray,
+    values: np.ndarray,
+    is_kept: np.ndarray,
+    number: np.ndarray,
+    kept: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """CSR arrays of the Schur complement on kept rows, unsorted, without exact zeros."""
     bound = _schur_bound(indptr, indices, is_kept, kept)
     pointers = np.empty(len(kept) + 1, dtype=indptr.dtype)

@@ -211,7 +211,7 @@ class Cycle(ApproximateInverse):
             k % 3 == 1 and _same_pattern(*matrices[k - 1 : k + 1]) for k in range(len(matrices))
         ]
         own = [matrix for matrix, shared in zip(matrices, as_before, strict=True) if not shared]
-        number = np.cumsum([not shared for shared in as_before]) - 1
+        number = np.cumsum([not shared for shared in as_before], dtype=np.int64) - 1
         self._pointers = _starts(len(m.indptr) for m in own)[number]
         self._places = _starts(m.nnz for m in own)[number]
         self._indptr = _joined([m.indptr for m in own], index)
