@@ -31,9 +31,6 @@ A_, S_, P_ = 0, 1, 2
 # Columns that go through the cycle together: as many as registers hold.
 LANES = 8
 
-#: Columns of a block that run at once: more leave the cache, and their work arrays are given back
-#: to the system and fetched anew at every call.
-TOGETHER = 4
 
 # Rows are short: reordering their sums for vector registers costs more than it gives.
 OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "fastmath": {"contract"}}
