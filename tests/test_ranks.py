@@ -54,6 +54,15 @@ CAUTIOUS = Recipe(
     coarse_share=0.0,
     cautious=3,
 )
+FLOW = Recipe(
+    name="flow",
+    kind="nonsymmetric",
+    summary="for tests",
+    mix=(Ingredient("advection", (8, 12), (8, 12), (8, 12), 12),),
+    steps=0,
+    pool=0,
+    labels=7,
+)
 LIMIT = 240
 
 # Every process tells of each file of the folder that it opens for writing.
@@ -136,14 +145,15 @@ def assert_same_weights(ours: Path, theirs: Path) -> None:
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What one process writes."""
     folder = tmp_path_factory.mktemp("alone")
-    for recipe in (TINY, CAUTIOUS):
+    for recipe in (TINY, CAUTIOUS, FLOW):
         train(recipe, folder, seed=9, device="cpu", console=SILENT)
     return folder
 
 
 def test_two_processes_train_as_one(alone: Path, tmp_path: Path) -> None:
-    run = torchrun(tmp_path / "both", TINY, CAUTIOUS)
+    run = torchrun(tmp_path / "both", TINY, CAUTIOUS, FLOW)
     assert run.returncode == 0, run.stdout
+    assert_same_weights(tmp_path / "both" / "flow.safetensors", alone / "flow.safetensors")
     for name in ("tiny", "cautious"):
         assert_same_weights(
             tmp_path / "both" / f"{name}.safetensors", alone / f"{name}.safetensors"

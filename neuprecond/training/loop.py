@@ -44,8 +44,6 @@ COLUMNS, VECTORS = 4, 16
 SHARES = (1.0, 0.85, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.0)
 # Share of the steps over which the learning rate rises.
 WARM_UP = 0.15
-# Problems a process measures plans on before process 0 writes them down.
-MEASURED_AT_ONCE = 20
 
 
 class Kind(Protocol):
@@ -221,13 +219,13 @@ def train(
         If the checkpoint is damaged or of another recipe.
     """
     console = console or Console(stderr=True)
-    if recipe.kind == "nonsymmetric":
-        return train_pick(recipe, folder, seed=seed, resume=resume, console=console)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     world = joined(device)
     if world.rank > 0:
         console = Console(quiet=True)
+    if recipe.kind == "nonsymmetric":
+        return train_pick(recipe, folder, seed=seed, resume=resume, console=console, world=world)
     return _train(recipe, folder, seed, device, resume, console, world)
 
 
@@ -463,22 +461,19 @@ def _labels(
     statistics, costs = world.from_first(_read_labels(path, key) if world.rank == 0 else ([], []))
     with _bar(console) as bar:
         task = bar.add_task("measuring plans", total=len(parts), completed=len(costs))
-        while len(costs) < len(parts):
-            first = len(costs)
-            count = min(MEASURED_AT_ONCE * world.size, len(parts) - first)
-            measured = []
-            for k in world.mine(count):
-                number = first + k
-                own = np.random.default_rng([seed, 5, number])
-                # Behind the pool's problems, so that none is seen twice.
-                after = recipe.pool + number
-                drawn = draw_problem(parts[number], "train", after, own, parts[number].label_sizes)
-                measured.append(measure_plans(drawn.problem.A, drawn.problem.b, values))
-                bar.advance(task, world.size)
-            for x, cost in world.gathered(measured, count):
+
+        def measured(number: int) -> tuple[np.ndarray, np.ndarray]:
+            bar.advance(task, world.size)
+            part, own = parts[number], np.random.default_rng([seed, 5, number])
+            # Behind the pool's problems, so that none is seen twice.
+            after = recipe.pool + number
+            problem = draw_problem(part, "train", after, own, part.label_sizes).problem
+            return measure_plans(problem.A, problem.b, values)
+
+        for results in world.results(len(costs), len(parts), measured):
+            for x, cost in results:
                 statistics.append(x)
                 costs.append(cost)
-            bar.update(task, completed=len(costs))
             if world.rank == 0:
                 arrays = {"statistics": np.array(statistics), "costs": np.array(costs)}
                 write_tensors(path, arrays, {"key": key})

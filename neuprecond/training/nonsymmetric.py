@@ -20,6 +20,7 @@ from neuprecond.training.batches import draw_problem, ingredients
 from neuprecond.training.labels import read_labels, write_labels
 from neuprecond.training.measure import fractional
 from neuprecond.training.pick import DENSITY_SHARE, WORST, fit_pick, plan_cost
+from neuprecond.training.ranks import World
 from neuprecond.training.recipes import Recipe
 from neuprecond.zoo.atomic import write_bytes
 from neuprecond.zoo.card import Card, network_facts, write_card
@@ -75,7 +76,15 @@ def measure_flow_plans(A: sparse.csr_array, b: np.ndarray) -> tuple[np.ndarray, 
     return statistics, np.array(costs)
 
 
-def train_pick(recipe: Recipe, folder: Path, *, seed: int, resume: bool, console: Console) -> Path:
+def train_pick(
+    recipe: Recipe,
+    folder: Path,
+    *,
+    seed: int,
+    resume: bool,
+    console: Console,
+    world: World | None = None,
+) -> Path:
     """Measure plans, fit the pick, validate it, and write weights and card.
 
     Parameters
@@ -90,6 +99,8 @@ def train_pick(recipe: Recipe, folder: Path, *, seed: int, resume: bool, console
         Go on from the labels in the folder.
     console : Console
         Where progress goes.
+    world : World, optional
+        The processes that measure; only this one by default.
 
     Returns
     -------
@@ -98,23 +109,32 @@ def train_pick(recipe: Recipe, folder: Path, *, seed: int, resume: bool, console
     """
     from neuprecond.training.loop import _bar, _versions
 
+    world = world or World()
     clock = time.perf_counter()
     path = folder / f"{recipe.name}.labels"
     key = json.dumps([recipe.labels, seed, list(FLOW_PLANS), DENSITY_SHARE])
-    statistics, costs, before = read_labels(path, key) if resume else ([], [], 0.0)
+    found = read_labels(path, key) if resume and world.rank == 0 else ([], [], 0.0)
+    statistics, costs, before = world.from_first(found)
     parts = ingredients(recipe, recipe.labels, np.random.default_rng([seed, 4]))
     with _bar(console) as bar:
-        for number, part in bar.track(list(enumerate(parts)), description="measuring plans"):
-            if number < len(costs):
-                continue
-            own = np.random.default_rng([seed, 5, number])
+        task = bar.add_task("measuring plans", total=len(parts), completed=len(costs))
+
+        def measured(number: int) -> tuple[np.ndarray, np.ndarray]:
+            bar.advance(task, world.size)
+            part, own = parts[number], np.random.default_rng([seed, 5, number])
             problem = draw_problem(part, "train", number, own, part.label_sizes).problem
-            x, cost = measure_flow_plans(problem.A, problem.b)
-            statistics.append(x)
-            costs.append(cost)
-            if number % 20 == 19 or number == len(parts) - 1:
+            return measure_flow_plans(problem.A, problem.b)
+
+        for results in world.results(len(costs), len(parts), measured):
+            for x, cost in results:
+                statistics.append(x)
+                costs.append(cost)
+            if world.rank == 0:
                 spent = before + time.perf_counter() - clock
                 write_labels(path, key, statistics, costs, spent)
+    if world.rank > 0:
+        # The rest is a minute's work of process 0.
+        return world.from_first(path)
     table = np.array(costs)
     pick, figures = fit_pick(np.array(statistics), table, seed=seed)
     regret = np.minimum(table - table.min(axis=1, keepdims=True), WORST)
@@ -170,6 +190,7 @@ def train_pick(recipe: Recipe, folder: Path, *, seed: int, resume: bool, console
             "problems": recipe.labels,
             "seconds": round(before + time.perf_counter() - clock),
             "device": "cpu",
+            "processes": world.size,
             "machine": platform.machine(),
             "versions": _versions(),
             "mix": [
@@ -194,4 +215,4 @@ def train_pick(recipe: Recipe, folder: Path, *, seed: int, resume: bool, console
     weights = folder / f"{recipe.name}.safetensors"
     write_bytes(weights, content)
     write_bytes(weights.with_suffix(".toml"), write_card(card).encode())
-    return weights
+    return world.from_first(weights)

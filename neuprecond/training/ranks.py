@@ -3,7 +3,7 @@
 import atexit
 import copy
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -17,6 +17,8 @@ Item = TypeVar("Item")
 
 # Items of each process that travel together: a whole pool at once would be in memory three times.
 AT_ONCE = 8
+# Results of each process between two times that process 0 writes them down.
+WRITTEN_AFTER = 20
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,26 @@ class World:
                 # Arrays come as views of what was received, which SciPy's indexing refuses.
                 items.extend(copy.deepcopy(part))
         return [lists[k % self.size][k // self.size] for k in range(count)]
+
+    def results(self, first: int, count: int, work: Callable[[int], Item]) -> Iterator[list[Item]]:
+        """What ``work`` gives for the numbers from ``first`` on, some at a time. Collective.
+
+        Parameters
+        ----------
+        first, count : int
+            Numbers first, ..., count - 1.
+        work : callable
+            Called on one of the processes for each number.
+
+        Yields
+        ------
+        list
+            The next results in their order, on every process.
+        """
+        while first < count:
+            some = min(WRITTEN_AFTER * self.size, count - first)
+            yield self.gathered([work(first + k) for k in self.mine(some)], some)
+            first += some
 
     def gathered_rows(self, own: Sequence[Tensor], count: int, width: int) -> list[Tensor]:
         """As `gathered`, for vectors of one length that change hands every step. Collective.
