@@ -43,8 +43,8 @@ def main(
     for sentence in dict.fromkeys(str(warning.message) for warning in caught):
         print(f"note: {sentence}")
     print(M)
-    # Where no model covers A, M is classical and need not be symmetric: then GMRES, not CG.
-    method = "gmres" if M.kind == "classical" else "cg"
+    # For a nonsymmetric A, and where no model covers it, M is not symmetric: GMRES, not CG.
+    method = "gmres" if M.kind in ("classical", "nonsymmetric") else "cg"
 
     numbers = {}
     for name, how in (("jacobi", "jacobi"), ("sa", "sa"), (M.model, M)):

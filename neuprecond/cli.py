@@ -343,7 +343,8 @@ def _method(A: Any, M: Any) -> str:
 
     d = A.diagonal()
     definite = not np.iscomplexobj(A) and (bool((d > 0).all()) or bool((d < 0).all()))
-    symmetric = getattr(M, "kind", "") != "classical" and getattr(M, "symmetric", True)
+    kind = getattr(M, "kind", "")
+    symmetric = kind not in ("classical", "nonsymmetric") and getattr(M, "symmetric", True)
     return "cg" if definite and symmetric and asymmetry(A) <= SYMMETRY_TOLERANCE else "gmres"
 
 
