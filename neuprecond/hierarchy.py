@@ -6,6 +6,7 @@ import numpy as np
 import pyamg
 from pyamg import amg_core
 from scipy import linalg, sparse
+from scipy.sparse.csgraph import reverse_cuthill_mckee
 
 from neuprecond import rows
 from neuprecond.errors import NotDefiniteError
@@ -21,7 +22,9 @@ __all__ = [
     "galerkin",
     "largest_eigenpair",
     "largest_eigenvalue",
+    "local_order",
     "near_null_scaling",
+    "renumbered",
 ]
 
 #: Ways to coarsen: classical strength or evolution strength with Ruge-Stüben splitting, and
@@ -44,6 +47,10 @@ ROUNDING = 1e-14
 # Classical strength: at least this share of a row's largest. Evolution strength: less than so many
 # times as far as the nearest, with a step from so many of Lanczos'.
 STRONG, EPSILON, EVOLUTION_STEPS = 0.25, 4.0, 20
+
+# Unknowns, entries a row and spread from which on unknowns are put in another order. Grids have
+# a spread of at most n^(-1/3), a random order has a third.
+ORDER_FROM, LEAST_ENTRIES, SCATTERED = 20_000, 3.5, 0.1
 
 # Rows of 3-D elasticity have 120 entries in the mean of entries, of random graphs 300.
 HUBS = 500
@@ -211,6 +218,49 @@ def _require_not_indefinite(ritz_values: np.ndarray) -> None:
             "to a unit diagonal.",
             'Try load("auto", A) with GMRES or MINRES.',
         )
+
+
+def local_order(A: sparse.csr_array) -> np.ndarray | None:
+    """An order in which neighbours are near each other, where that of A is as good as random.
+
+    Loops over a large matrix wait for memory wherever a row's columns lie far apart: on 262 144
+    points of a Delaunay graph in random order, setup and solve take twice as long.
+
+    Parameters
+    ----------
+    A : csr_array, shape (n, n)
+        Symmetric.
+
+    Returns
+    -------
+    ndarray of uint32 or uint64, or None
+        The unknowns in their new order (reverse Cuthill-McKee); None for a small A, a tree, which
+        elimination takes apart in any order, and wherever the order is better than random.
+
+    References
+    ----------
+    A. George, J. W. H. Liu, Computer Solution of Large Sparse Positive Definite Systems,
+    Prentice-Hall 1981, chapter 4.
+
+    Examples
+    --------
+    >>> local_order(sparse.csr_array(pyamg.gallery.poisson((8, 8), format="csr"))) is None
+    True
+    """
+    n = A.shape[0]
+    if n < ORDER_FROM or A.nnz < LEAST_ENTRIES * n:
+        return None
+    if rows.spread(*rows.csr(A)[:2]) < SCATTERED:
+        return None
+    order = reverse_cuthill_mckee(A, symmetric_mode=True)
+    return rows.unsigned(np.ascontiguousarray(order))
+
+
+def renumbered(A: sparse.csr_array, order: np.ndarray) -> sparse.csr_array:
+    """A[order][:, order] of a symmetric A, sorted."""
+    parts = rows.permuted(*rows.csr(A), order)
+    # Transposing sorts a symmetric matrix in one pass.
+    return sparse.csr_array(_csr(parts, A.shape[0]).T.tocsr())
 
 
 def near_null_scaling(A: sparse.csr_array, s: np.ndarray) -> np.ndarray:

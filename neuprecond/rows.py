@@ -17,12 +17,14 @@ __all__ = [
     "independent_set",
     "lanczos",
     "largest_row_sum",
+    "permuted",
     "product",
     "product_bound",
     "relative_residual",
     "scaled_values",
     "schur_complement",
     "smoother_values",
+    "spread",
     "unsigned",
 ]
 
@@ -98,6 +100,39 @@ def asymmetry(indptr, indices, values, s):  # type: ignore[no-untyped-def]
                 met[j] += ONE
             off = max(off, abs(here / top - there / top))
     return off, top
+
+
+@numba.njit(**OPTIONS)
+def spread(indptr, indices):  # type: ignore[no-untyped-def]
+    """Mean of |i - j| over all entries, as a share of n: a third for unknowns in random order."""
+    n, total = len(indptr) - 1, 0.0
+    for i in range(n):
+        for k in range(indptr[i], indptr[i + 1]):
+            total += abs(float(i) - float(indices[k]))
+    return total / max(len(indices), 1) / max(n, 1)
+
+
+def permuted(
+    indptr: np.ndarray, indices: np.ndarray, values: np.ndarray, order: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """CSR arrays, unsorted, of A[order][:, order]."""
+    pointers, cols, result = np.empty_like(indptr), np.empty_like(indices), np.empty_like(values)
+    number = np.empty(len(order), dtype=indices.dtype)
+    number[order] = np.arange(len(order), dtype=indices.dtype)
+    _permuted(indptr, indices, values, order, number, pointers, cols, result)
+    return pointers, cols, result
+
+
+@numba.njit(**OPTIONS)
+def _permuted(indptr, indices, values, order, number, pointers, cols, result):  # type: ignore[no-untyped-def]
+    e = np.uint64(0)
+    pointers[0] = 0
+    for row in range(len(order)):
+        i = order[row]
+        for k in range(indptr[i], indptr[i + ONE]):
+            cols[e], result[e] = number[indices[k]], values[k]
+            e += ONE
+        pointers[row + 1] = e
 
 
 def scaled_values(

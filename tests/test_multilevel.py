@@ -1,13 +1,15 @@
 """Laws of the multilevel M: every plan, many matrices, weights of any size."""
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
 from cases import DEFINITE, NEAR_NULL, SINGULAR, grounded, laplacian, poisson, rescaled
 from scipy import sparse
+from scipy.sparse.linalg import cg
 
-from neuprecond import checks, load_model, problems, solve
+from neuprecond import checks, hierarchy, load_model, problems, solve
 from neuprecond.classical import jacobi
 from neuprecond.errors import NotDefiniteError
 from neuprecond.hierarchy import BASES, LUMPED, coarsen, galerkin, unit_diagonal
@@ -405,3 +407,61 @@ def test_aggregates_as_they_are(name):
     level = coarsen(A, LUMPED)
     assert level is None or np.diff(level.P0.indptr).max() <= 1
     assert level is None or galerkin(level.A, level.P0).nnz <= A.nnz
+
+
+# Unknowns in random order
+
+
+def scattered(family, size, seed):
+    A = problems.draw(family, size, np.random.default_rng(seed)).A
+    order = np.random.default_rng(seed + 1).permutation(A.shape[0])
+    A = sparse.csr_array(A)
+    return checks.as_csr(A), checks.as_csr(A[order][:, order])
+
+
+@pytest.mark.parametrize("values", VALUES)
+@pytest.mark.parametrize(("family", "size"), [("lognormal", 24), ("delaunay", 700)])
+def test_random_order_is_undone(monkeypatch, family, size, values):
+    _, A = scattered(family, size, 91)
+    assert built(A, values, "rs").order is None
+    monkeypatch.setattr(hierarchy, "ORDER_FROM", 100)
+    M = built(A, values, "rs")
+    n = A.shape[0]
+    np.testing.assert_array_equal(np.sort(M.order), np.arange(n))
+    assert "order" in M.setup_seconds
+    # The finest level is A in that order, scaled, and its neighbours are near.
+    bandwidth = np.abs(np.subtract(*np.nonzero(A.toarray()[np.ix_(M.order, M.order)]))).mean()
+    assert bandwidth < 0.5 * np.abs(np.subtract(*np.nonzero(A.toarray()))).mean()
+    Z = M @ np.eye(n)
+    np.testing.assert_allclose(Z, Z.T, atol=1e-12 * np.abs(Z).max())
+    assert np.linalg.eigvalsh(Z)[0] > 0
+    # One column at a time, eight and more at once, and on torch: the same M.
+    R = np.random.default_rng(92).standard_normal((n, 11))
+    expected = Z @ R
+    tolerance = 1e-12 * np.abs(expected).max()
+    np.testing.assert_allclose(M @ R, expected, atol=tolerance)
+    np.testing.assert_allclose(M @ R[:, 3], expected[:, 3], atol=tolerance)
+    there = M.on_arrays(lambda matrix: matrix, lambda array: array)
+    np.testing.assert_allclose(there(R), expected, atol=tolerance)
+    np.testing.assert_allclose(there(R[:, 3]), expected[:, 3], atol=tolerance)
+    again = pickle.loads(pickle.dumps(M))
+    np.testing.assert_array_equal(again @ R, M @ R)
+    x, info = cg(A, R[:, 0], M=M, rtol=1e-8, maxiter=40)
+    assert info == 0
+    assert np.linalg.norm(A @ x - R[:, 0]) < 1e-6 * np.linalg.norm(R[:, 0])
+
+
+def test_good_orders_trees_and_nodes_stay(monkeypatch):
+    monkeypatch.setattr(hierarchy, "ORDER_FROM", 100)
+    ordered, A = scattered("lognormal", 24, 93)
+    assert hierarchy.local_order(ordered) is None
+    assert hierarchy.local_order(A) is not None
+    assert built(A, "twin", "sa", B=np.ones((A.shape[0], 2)) + np.eye(A.shape[0], 2)).order is None
+    tree = scattered("attachment", 400, 94)[1]
+    assert hierarchy.local_order(tree) is None
+    # A near-null vector goes along.
+    B = np.random.default_rng(95).uniform(1.0, 2.0, (A.shape[0], 1))
+    one, other = built(A, "twin", "rs", B=B), built(A, "twin", "rs", B=3.0 * B)
+    r = np.random.default_rng(96).standard_normal(A.shape[0])
+    np.testing.assert_allclose(one @ r, other @ r, rtol=1e-9)
+    assert one.order is not None

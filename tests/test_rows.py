@@ -8,7 +8,13 @@ import pytest
 from scipy import sparse
 
 from neuprecond import rows
-from neuprecond.hierarchy import eliminate, galerkin, largest_eigenpair, largest_eigenvalue
+from neuprecond.hierarchy import (
+    eliminate,
+    galerkin,
+    largest_eigenpair,
+    largest_eigenvalue,
+    renumbered,
+)
 from neuprecond.problems import draw
 
 
@@ -200,3 +206,18 @@ def test_evolution_strength_is_that_of_pyamg(family, monkeypatch):
     np.fill_diagonal(expected, 0.0)
     parts = rows.evolution_strength(*rows.csr(A), A.diagonal(), 1.0 / largest, 4.0)
     np.testing.assert_array_equal(pattern(parts, A.shape), expected != 0)
+
+
+def test_spread(A):
+    where = sparse.coo_array(A)
+    apart = np.abs(where.coords[0] - where.coords[1])
+    expected = apart.mean() / A.shape[0] if A.nnz else 0.0
+    assert rows.spread(*rows.csr(A)[:2]) == pytest.approx(expected)
+
+
+def test_permuted(A):
+    order = np.random.default_rng(79).permutation(A.shape[0]).astype(np.uint32)
+    expected = A.toarray()[np.ix_(order, order)]
+    np.testing.assert_array_equal(dense(rows.permuted(*rows.csr(A), order), A.shape), expected)
+    np.testing.assert_array_equal(renumbered(A, order).toarray(), expected)
+    assert renumbered(A, order).has_canonical_format

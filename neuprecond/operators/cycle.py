@@ -172,6 +172,8 @@ class Cycle(ApproximateInverse):
     visits : sequence of int
         How often each level is run by the one above it, 1 or 2; twice on every level is a W-cycle.
         The finest level and those below an eliminated one are run once.
+    order : ndarray of unsigned integers, shape (n,), optional
+        Which unknown of A is the i-th of the finest level and of s; all in place by default.
     **about
         What M tells of itself, see `ApproximateInverse`.
 
@@ -197,8 +199,10 @@ class Cycle(ApproximateInverse):
         learned: bool,
         nnz: int,
         setup_seconds: dict[str, float],
+        order: np.ndarray | None = None,
     ) -> None:
         self._s = s
+        self._order = np.empty(0, dtype=np.uint32) if order is None else order
         self._schedule = _schedule(levels, visits)
         sizes = [level.A.shape[0] for level in levels] + [bottom.shape[0]]
         self._rows = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
@@ -243,9 +247,14 @@ class Cycle(ApproximateInverse):
         )
 
     def level(self, level: int) -> CycleLevel:
-        """Views of the matrices of a level, 0 the finest."""
+        """Views of the matrices of a level, 0 the finest, in the order of `order`."""
         A, S, P = (self._matrix(3 * level + k) for k in range(3))
         return CycleLevel(A, S, P, eliminated=self._eliminated[level])
+
+    @property
+    def order(self) -> np.ndarray | None:
+        """Which unknown of A is the i-th of the finest level; None where all are in place."""
+        return self._order if len(self._order) else None
 
     def _matrix(self, k: int) -> sparse.csr_array:
         p, q = self._pointers[k], self._places[k]
@@ -271,6 +280,7 @@ class Cycle(ApproximateInverse):
             self._values,
             self._bottom,
             self._s,
+            self._order,
         )
 
     def _apply_vector(self, r: np.ndarray) -> np.ndarray:
@@ -296,8 +306,12 @@ class Cycle(ApproximateInverse):
         bottom, s = array(self._bottom), array(self._s)
         schedule = [(int(what), int(level)) for what, level in self._schedule]
 
+        turn = self._turn()
+        there, back = (None, None) if turn is None else (matrix(turn), matrix(turn.T.tocsr()))
+
         def apply(r: Any) -> Any:
             scale = s if r.ndim == 1 else s[:, None]
+            r = r if there is None else there @ r
             # Residual and solution of each level, and the solution before its second visit.
             R, X, before = {0: scale * r}, {}, {}
             for what, level in schedule:
@@ -322,9 +336,17 @@ class Cycle(ApproximateInverse):
                     R[level] = R[level] - A @ X[level]
                 else:
                     X[level] = X[level] + before[level]
-            return scale * X[0]
+            return scale * X[0] if back is None else back @ (scale * X[0])
 
         return apply
+
+    def _turn(self) -> sparse.csr_array | None:
+        """The permutation from A's order to that of the finest level."""
+        if self.order is None:
+            return None
+        n = len(self.order)
+        parts = np.ones(n), self.order.astype(np.int32), np.arange(n + 1, dtype=np.int32)
+        return sparse.csr_array(parts, shape=(n, n))
 
     def _level_lines(self) -> list[str]:
         lines = ["  level   unknowns     nonzeros   visits"]

@@ -84,7 +84,7 @@ def _dense_product(C, x, y):  # type: ignore[no-untyped-def]
 
 @numba.njit(**OPTIONS)
 def run_vector(  # type: ignore[no-untyped-def]
-    schedule, rows, pointers, places, entries, indptr, indices, values, bottom, s, work, b
+    schedule, rows, pointers, places, entries, indptr, indices, values, bottom, s, order, work, b
 ):  # fmt: skip
     """One cycle on a vector, scaled before and after.
 
@@ -101,7 +101,9 @@ def run_vector(  # type: ignore[no-untyped-def]
     bottom : float64 array, shape (nc, nc)
         Inverse of the coarsest matrix.
     s : float64 array, shape (n,)
-        Scaling.
+        Scaling, in the order of the matrices.
+    order : array of unsigned integers, shape (n,) or (0,)
+        Which unknown of the right-hand side is the i-th here; empty where all are in place.
     work : float64 array, shape (4, rows[-1])
         What is in it does not matter. NumPy asks the system for large pages, which makes new memory
         several times cheaper than what a compiled loop allocates.
@@ -110,8 +112,12 @@ def run_vector(  # type: ignore[no-untyped-def]
     """
     flat = (pointers, places, entries, indptr, indices, values)
     R, X, T, H = work[0], work[1], work[2], work[3]
-    for i in range(len(b)):
-        R[i] = s[i] * b[i]
+    if len(order) > 0:
+        for i in range(len(b)):
+            R[i] = s[i] * b[order[i]]
+    else:
+        for i in range(len(b)):
+            R[i] = s[i] * b[i]
     for step in range(len(schedule)):
         what, level = schedule[step, 0], schedule[step, 1]
         lo, mid, hi = rows[level], rows[level + 1], rows[min(level + 2, len(rows) - 1)]
@@ -151,8 +157,12 @@ def run_vector(  # type: ignore[no-untyped-def]
             _residual(a_ptr, a_idx, a_val, x, r, t)
             _add_product(s_ptr, s_idx, s_val, t, x)
     z = np.empty(len(b))
-    for i in range(len(b)):
-        z[i] = s[i] * X[i]
+    if len(order) > 0:
+        for i in range(len(b)):
+            z[order[i]] = s[i] * X[i]
+    else:
+        for i in range(len(b)):
+            z[i] = s[i] * X[i]
     return z
 
 
@@ -196,7 +206,8 @@ def _scatter_rows(values, indices, start, stop, a, Y):  # type: ignore[no-untype
 
 @numba.njit(**OPTIONS)
 def _lanes(  # type: ignore[no-untyped-def]
-    schedule, rows, pointers, places, entries, indptr, indices, values, bottom, s, work, B, first, Z
+    schedule, rows, pointers, places, entries, indptr, indices, values, bottom, s, order, work,
+    B, first, Z,
 ):  # fmt: skip
     """One cycle on columns of B from ``first`` on, LANES of them or what is left, into Z's."""
     flat = (pointers, places, entries, indptr, indices, values)
@@ -204,8 +215,11 @@ def _lanes(  # type: ignore[no-untyped-def]
     R, X, T, H = work[0], work[1], work[2], work[3]
     nothing = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     for i in range(len(B)):
-        for c in range(LANES):
-            R[i, c] = s[i] * B[i, first + c] if c < columns else 0.0
+        own = np.int64(order[i]) if len(order) > 0 else i
+        for c in range(columns):
+            R[i, c] = s[i] * B[own, first + c]
+        for c in range(columns, LANES):
+            R[i, c] = 0.0
     for step in range(len(schedule)):
         what, level = schedule[step, 0], schedule[step, 1]
         lo, mid, hi = rows[level], rows[level + 1], rows[min(level + 2, len(rows) - 1)]
@@ -256,13 +270,14 @@ def _lanes(  # type: ignore[no-untyped-def]
                 a = _rows_of(s_val, s_idx, s_ptr[i], s_ptr[i + 1], 1.0, t, _get(x, i))
                 _set(x, i, a)
     for i in range(len(B)):
+        own = np.int64(order[i]) if len(order) > 0 else i
         for c in range(columns):
-            Z[i, first + c] = s[i] * X[i, c]
+            Z[own, first + c] = s[i] * X[i, c]
 
 
 @numba.njit(**OPTIONS)
 def run_block(  # type: ignore[no-untyped-def]
-    schedule, rows, pointers, places, entries, indptr, indices, values, bottom, s, work, B, Z
+    schedule, rows, pointers, places, entries, indptr, indices, values, bottom, s, order, work, B, Z
 ):  # fmt: skip
     """One cycle on several columns into Z; like `run_vector`, with B and Z of shape (n, k).
 
@@ -270,6 +285,6 @@ def run_block(  # type: ignore[no-untyped-def]
     """
     for first in range(0, B.shape[1], LANES):
         _lanes(
-            schedule, rows, pointers, places, entries, indptr, indices, values, bottom, s, work, B,
-            first, Z,
+            schedule, rows, pointers, places, entries, indptr, indices, values, bottom, s, order,
+            work, B, first, Z,
         )  # fmt: skip
