@@ -33,10 +33,10 @@ python=$(dpkg -L python3-minimal | grep -m 1 'bin/python3$')
 
 stamp=$VENV/mpi.stamp
 if [[ ! -e $stamp || pyproject.toml -nt $stamp || scripts/install-mpi.sh -nt $stamp ]]; then
-    echo "making $VENV: what neuprecond needs, NumPy below 2, pytest"
+    echo "making $VENV: what neuprecond needs, scikit-fem, pytest, NumPy below 2"
     "$python" -m venv --system-site-packages "$VENV"
     "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check \
-        'numpy<2' pytest --editable .
+        'numpy<2' pytest --editable '.[problems]'
     touch "$stamp"
 fi
 

@@ -2,6 +2,7 @@
 
 import atexit
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,15 @@ from neuprecond.checks import SYMMETRY_TOLERANCE, require_near_null
 from neuprecond.errors import NeuprecondWarning, NotDefiniteError
 from neuprecond.hierarchy import unit_diagonal
 from neuprecond.inference import level_network
+from neuprecond.multilevel import PLANS, Plan
+from neuprecond.petsc import multilevel
+from neuprecond.petsc.cycle import DistributedCycle
 from neuprecond.petsc.halo import Halo, agreed, largest
 from neuprecond.petsc.one_level import Factored, factor
 from neuprecond.spai import SpaiFeatures, SpaiValues
 from neuprecond.zoo import Model, load_model
 from neuprecond.zoo.choose import DOMINANT, MULTILEVEL, ONE_LEVEL
+from neuprecond.zoo.model import SEVERAL_NEAR_NULL, pick_plan
 
 __all__ = ["PC", "setup"]
 
@@ -91,14 +96,14 @@ class PC:
     ----------
     name : str
         The model that was taken.
-    M : Factored or None
+    M : Factored, DistributedCycle or None
         What is applied; None before it is set up.
     """
 
     def __init__(self, model: str | Path = "auto", *, learned: bool = True, B: Any = None) -> None:
         self.model, self.learned, self.B = model, learned, B
         self.name = ""
-        self.M: Factored | None = None
+        self.M: Factored | DistributedCycle | None = None
         self._made_from: tuple[int, int] | None = None
 
     def setFromOptions(self, pc: Any) -> None:  # noqa: N802
@@ -143,8 +148,20 @@ class PC:
                 )
             values = _one_level_values(model) if self.learned else None
             self.M = Factored(factor(A, values, _rounds(model)))
+        elif model.card.kind == "multilevel":
+            several = B is not None and B.shape[1] > 1
+            self.M = multilevel.build(
+                A,
+                _network(model) if self.learned else None,
+                plan=SEVERAL_NEAR_NULL if several else _pick(model),
+                B=B,
+                rounds=_rounds(model),
+            )
         else:
-            raise NotImplementedError(f"{self.name!r} has several levels; over ranks use heat.")
+            raise ValueError(
+                f"model {self.name!r} is of kind {model.card.kind!r}, which runs on one process "
+                "only. Over ranks take a model of kind 'spai' or 'multilevel'."
+            )
         self._made_from = state
 
     def _near_null(self, A: Any, comm: MPI.Comm) -> np.ndarray | None:
@@ -237,10 +254,18 @@ def _rounds(model: Model) -> int:
     return int(model.card.network["rounds"])
 
 
-def _network(model: Model) -> Any:
-    prefix = "values."
+def _part(model: Model, prefix: str) -> dict[str, np.ndarray]:
     named = model.weights.items()
-    return level_network({k.removeprefix(prefix): w for k, w in named if k.startswith(prefix)})
+    return {name.removeprefix(prefix): w for name, w in named if name.startswith(prefix)}
+
+
+def _network(model: Model) -> Any:
+    return level_network(_part(model, "values."))
+
+
+def _pick(model: Model) -> Callable[[np.ndarray], Plan]:
+    weights = _part(model, "pick.")
+    return lambda statistics: PLANS[pick_plan(weights, statistics)]
 
 
 def _one_level_values(model: Model) -> SpaiValues:

@@ -73,17 +73,44 @@ def builds():
 
 
 # Starting ranks takes longer than most jobs: all those of a number of ranks run in one go.
+LEVELS = (
+    "several_levels,poisson2d,60",
+    "several_levels,lognormal,70",
+    "several_levels,twophase,100",
+    "several_levels,anisotropic,60",
+    "several_levels,poisson3d,16",
+    "several_levels,elasticity2d,30",
+    "several_levels,delaunay,3000",
+)
 JOBS = {
-    1: ("one_level,heat,40", "one_level,dominant,900"),
+    1: ("one_level,heat,40", "one_level,dominant,900", *LEVELS),
     2: (
         "one_level,heat,40",
         "one_level,dominant,900",
+        *LEVELS,
         "shallow,40",
         "by_options,heat,24,heat",
+        "by_options,poisson2d,40,diffusion2d",
         "anew",
     ),
-    3: ("empty_ranks,heat,24,heat", "refusals"),
-    4: ("one_level,heat,40", "one_level,dominant,900", "halo,300,1", "halo,300,3"),
+    3: (
+        "empty_ranks,heat,24,heat",
+        "empty_ranks,poisson2d,40,diffusion2d",
+        "refusals",
+        "near_null,30",
+        "auto",
+    ),
+    4: (
+        "one_level,heat,40",
+        "one_level,dominant,900",
+        *LEVELS,
+        "halo,300,1",
+        "halo,300,3",
+        "deeper,lognormal,60",
+        "deeper,poisson2d,60",
+        "statistics,lognormal,80",
+        "statistics,delaunay,900",
+    ),
 }
 
 

@@ -79,6 +79,108 @@ def one_level(family, n):
     return found | {"serial": serial(problem.A, problem.b, "heat")}
 
 
+def several_levels(family, n):
+    """Steps of the learned M and of its twin, here and on one process; whether M is definite."""
+    problem = draw(family, n)
+    A, mine = spread(problem.A)
+    several = problem.B is not None and problem.B.shape[1] > 1
+    B, whole = (problem.B[mine], problem.B) if several else (None, None)
+    found = {}
+    for name, learned in (("learned", True), ("twin", False)):
+        contexts = []
+
+        def make(ksp, learned=learned, contexts=contexts):
+            pc = neuprecond.petsc.setup(ksp, "diffusion2d", learned=learned, B=B)
+            contexts.append(pc)
+
+        found[name] = solve(A, problem.b[mine], make)
+        M = neuprecond.load("diffusion2d", problem.A, B=whole, learned=learned, check=False)
+        solved = neuprecond.solve(problem.A, problem.b, M=M, method="cg", rtol=1e-8)
+        found[name]["serial"] = solved.iterations
+        found[name]["laws"] = _laws(A, contexts[0])
+    return found
+
+
+def _laws(A, pc):
+    """vᵀMu over uᵀMv, and uᵀMu, for random u and v."""
+    u, v, Mu, Mv = (A.createVecLeft() for _ in range(4))
+    rng = np.random.default_rng([SEED, rank])
+    for x in (u, v):
+        x.setArray(rng.standard_normal(x.getLocalSize()))
+    pc.apply(u, Mu)
+    pc.apply(v, Mv)
+    return [v.dot(Mu) / u.dot(Mv), u.dot(Mu)]
+
+
+def deeper(family, n):
+    """How far interpolation and smoother are from those with a deeper halo and a shallow one."""
+    from neuprecond.petsc import multilevel
+
+    problem = draw(family, n)
+    A, _ = spread(problem.A)
+    made = []
+    for more in (0, 3, -4):
+        multilevel.BEYOND += more
+        M = neuprecond.petsc.setup(A, "diffusion2d").getPythonContext().M
+        level = next(level for level in M.levels if not level.eliminated)
+        made.append([owned_rows(level.P), owned_rows(level.S)])
+        multilevel.BEYOND -= more
+    whole, *others = made
+    return {
+        name: comm.allreduce(max(abs(a - b).max() for a, b in zip(whole, other, strict=True)), max)
+        for name, other in zip(("deeper", "shallow"), others, strict=True)
+    }
+
+
+def statistics(family, n):
+    """Statistics over ranks beside those of one process, but for the test vectors."""
+    from neuprecond.petsc import multilevel
+    from neuprecond.statistics import STATISTICS, plan_statistics
+
+    multilevel.EDGE, edge = 0, multilevel.EDGE
+    problem = draw(family, n)
+    A, mine = spread(problem.A)
+    v = np.random.default_rng(SEED).uniform(0.5, 2.0, problem.A.shape[0])
+    found = multilevel._statistics(A, v[mine], comm)
+    multilevel.EDGE = edge
+    expected = plan_statistics(problem.A, v)
+    return {
+        name: [float(a), float(b)]
+        for name, a, b in zip(STATISTICS, found, expected, strict=True)
+        if "distance" not in name
+    }
+
+
+def near_null(n):
+    """Steps on elasticity with rigid body modes from the matrix, as PETSc has it, and without."""
+    problem = draw("elasticity2d", n)
+    A, mine = spread(problem.A)
+    vectors = []
+    # PETSc wants them orthonormal.
+    for column in np.linalg.qr(problem.B)[0].T:
+        vectors.append(A.createVecLeft())
+        vectors[-1].setArray(column[mine])
+    A.setNearNullSpace(PETSc.NullSpace().create(vectors=vectors, comm=A.getComm()))
+    plain, _ = spread(problem.A)
+    return {
+        name: solve(X, problem.b[mine], lambda ksp: neuprecond.petsc.setup(ksp, "auto"))["steps"]
+        for name, X in (("with modes", A), ("without", plain))
+    }
+
+
+def auto():
+    """What "auto" takes of several matrices, and what one process takes."""
+    from neuprecond.zoo.choose import choose
+
+    matrices = [draw(*pair).A for pair in (("heat", 12), ("dominant", 200), ("poisson2d", 12))]
+    for shift in (0.4, 0.5):
+        matrices.append(sparse.csr_array(matrices[2] + shift * sparse.eye_array(144)))
+    return {
+        "here": [neuprecond.petsc.setup(spread(A)[0]).getPythonContext().name for A in matrices],
+        "serial": [choose(A) for A in matrices],
+    }
+
+
 def shallow(n):
     """How far G is from that of one process where the halo is two couplings short."""
     from neuprecond.petsc import one_level

@@ -27,8 +27,11 @@ def test_a_halo_holds_the_rows_around(job, depth):
     assert all(found["right numbers"])
 
 
-def test_options_are_enough(job):
-    found = job(2, "by_options", "heat", 24, "heat")
+@pytest.mark.parametrize(
+    ("family", "n", "model"), [("heat", 24, "heat"), ("poisson2d", 40, "diffusion2d")]
+)
+def test_options_are_enough(job, family, n, model):
+    found = job(2, "by_options", family, n, model)
     assert found["steps"] == found["called"]
 
 

@@ -1,0 +1,724 @@
+"""Setup of the multilevel M over ranks: coarsen rank by rank, ask the network, multiply by PETSc.
+
+What differs from one process: a rank coarsens its own rows only, as GAMG and BoomerAMG do, and
+eliminated unknowns are chosen rank by rank. What is the same, given that: every value, since
+interpolation and the network see a halo of the rows of other ranks, and eigenvalues, weights and
+statistics are those of the whole matrix.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+import numpy as np
+import pyamg
+from mpi4py import MPI
+from petsc4py import PETSc
+from scipy import linalg, sparse
+
+from neuprecond import rows
+from neuprecond.features import SWEEPS, TEST_VECTORS, level_features
+from neuprecond.hierarchy import (
+    EIGENVALUE_SAFETY,
+    LEAST_SHARE,
+    LUMPED,
+    MOST_NEIGHBOURS,
+    ROUNDING,
+    Level,
+    _aggregate,
+    _node_strength,
+    _require_not_indefinite,
+    _split_and_interpolate,
+    _strength,
+    node_numbers,
+    scaled,
+    unit_diagonal,
+)
+from neuprecond.interpolation import classical_interpolation
+from neuprecond.multilevel import (
+    FRACTION_OF_BLOCKS,
+    LARGEST_COMPLEXITY,
+    LARGEST_GROWTH,
+    LARGEST_WORK,
+    MAX_LEVELS,
+    Plan,
+    Values,
+    build_cycle,
+    changed_interpolation,
+    on_matrix,
+    smoother_diagonal,
+)
+from neuprecond.operators.cycle import FRACTION, Cycle, chebyshev_coefficients
+from neuprecond.petsc.cycle import DistributedCycle, DistributedLevel, Redundant
+from neuprecond.petsc.halo import Halo, agreed, distributed, largest, owned_rows, total
+from neuprecond.statistics import plan_statistics, row_statistics, sampled_rows
+
+__all__ = ["build"]
+
+#: Decides on a plan from the numbers of `neuprecond.statistics`.
+Pick = Callable[[np.ndarray], Plan]
+
+# Of so few unknowns every rank keeps the whole matrix and runs one process's cycle: one gather
+# costs less than the messages of the levels it stands for.
+REDUNDANT = 1000
+# Beyond the rounds of message passing: a root is up to three couplings from its aggregate's edge,
+# and features of a row know its neighbours'.
+BEYOND = 4
+EIGENVALUE_STEPS = 12
+# How often ranks go over their rows for unknowns to eliminate, each time with what others chose.
+PASSES = 2
+# So near to another rank a row may have been changed by how ranks eliminate.
+EDGE = 3
+
+
+def build(
+    A: Any, values: Values | None, *, plan: Plan | Pick, B: np.ndarray | None, rounds: int
+) -> DistributedCycle:
+    """The multilevel approximate inverse of a distributed matrix. Collective.
+
+    Parameters
+    ----------
+    A : Mat
+        Symmetric positive (semi)definite with a positive diagonal, AIJ.
+    values : callable or None
+        The network; None builds the unlearned twin.
+    plan : Plan or callable
+        How to coarsen and cycle, or what decides on it from statistics of the whole matrix.
+    B : ndarray of shape (rows of this rank, k), optional
+        Near-null vectors; constants by default.
+    rounds : int
+        Of message passing.
+    """
+    comm = A.getComm().tompi4py()
+    s = _scaling(A)
+    current = _scaled(A, s)
+    v: np.ndarray | None = None
+    stages: list[_Stage] = []
+    if B is not None and B.shape[1] > 1:
+        B = B / s.getArray()[:, None]
+    else:
+        v, B = _near_null(current, s.getArray(), B, comm), None
+        while current.getSize()[0] > REDUNDANT:
+            eliminated = _eliminated(current, comm)
+            if eliminated is None:
+                break
+            stage, current, kept = eliminated
+            stages.append(stage)
+            v = (v / stage.s.getArray())[kept]
+    nodes = None if B is None else _nodes(B, comm)
+    if not isinstance(plan, Plan) and current.getSize()[0] > REDUNDANT:
+        plan = plan(_statistics(current, v, comm))
+    # What the twin would have here decides on the structure, as on one process.
+    plain, depth, used, finest = current, 0, _nnz(current), _nnz(A)
+    while current.getSize()[0] > REDUNDANT and depth < MAX_LEVELS:
+        assert isinstance(plan, Plan)
+        room = min(LARGEST_GROWTH * _nnz(plain), LARGEST_COMPLEXITY * finest - used)
+        scaling = _scaling(current)
+        scaled_A = _scaled(current, scaling)
+        if B is None:
+            made = _coarsened(plain, plan.base(depth), room, v, rounds, comm)
+            if made is None:
+                break
+            part, coarse = made
+            level = part.level if current is plain else None
+            P, d = _valued(part, current, level, values, comm)
+            following = coarse if values is None else _galerkin(scaled_A, P)
+        else:
+            blocks = _blocks(current, scaled_A, scaling, B, nodes, room, comm)
+            if blocks is None:
+                break
+            P, B, nodes, coarse = blocks
+            d, following = np.ones(current.getLocalSize()[0]), coarse
+        used += _nnz(coarse)
+        S = _smoother(scaled_A, d, FRACTION if B is None else FRACTION_OF_BLOCKS, comm)
+        stages.append(_Stage(DistributedLevel(scaled_A, S, P, plan.visit(depth)), scaling))
+        current, plain, v = following, coarse, None
+        depth += 1
+    for k, stage in enumerate(stages[:-1]):
+        # The next level's scaling goes into P: the cycle itself scales once, at the top.
+        stage.level.P.diagonalScale(None, stages[k + 1].s)
+    bottom = _bottom(current, values, plan, depth, v, B, comm)
+    first = s.duplicate()
+    s.copy(first)
+    if stages:
+        first.pointwiseMult(s, stages[0].s)
+    shown = _name(plan) if isinstance(plan, Plan) else "of one process"
+    return DistributedCycle([stage.level for stage in stages], bottom, first, shown)
+
+
+def _name(plan: Plan) -> str:
+    return f"{'/'.join(plan.bases)}, visits {', '.join(map(str, plan.visits))}"
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """A level of the cycle with its scaling, a Vec."""
+
+    level: DistributedLevel
+    s: Any
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A rank's share of a level: the level on its halo, and which coarse unknowns those are.
+
+    Attributes
+    ----------
+    halo : Halo
+        Of the matrix that was coarsened.
+    level : Level
+        Of the halo's rows; right for rows far enough inside.
+    coarse_ids : ndarray of int64
+        Global numbers of the level's coarse unknowns.
+    own_coarse : int
+        How many of them belong to this rank.
+    """
+
+    halo: Halo
+    level: Level
+    coarse_ids: np.ndarray
+    own_coarse: int
+
+    def spread(self, P: sparse.csr_array, comm: MPI.Comm) -> Any:
+        """The rows of this rank of an interpolation on the halo, as a distributed matrix."""
+        own = P[self.halo.own]
+        columns = int(comm.allreduce(self.own_coarse))
+        parts = own.data, self.coarse_ids[own.indices], own.indptr
+        return distributed(
+            comm, sparse.csr_array(parts, shape=(own.shape[0], columns)), self.own_coarse
+        )
+
+
+def _nnz(A: Any) -> float:
+    """Entries over all ranks. Collective."""
+    return float(A.getInfo()["nz_used"])
+
+
+def _scaling(A: Any) -> Any:
+    """diag(A)^(-1/2) as a Vec; 1 where the diagonal is not positive."""
+    s = A.getDiagonal()
+    d = s.getArray()
+    d[:] = np.where(d > 0.0, 1.0 / np.sqrt(np.where(d > 0.0, d, 1.0)), 1.0)
+    return s
+
+
+def _scaled(A: Any, s: Any) -> Any:
+    """S A S, a copy."""
+    scaled_A = A.copy()
+    scaled_A.diagonalScale(s, s)
+    return scaled_A
+
+
+def _start(count: int, comm: MPI.Comm) -> int:
+    """Number of the first of a rank's ``count`` things, counted over all ranks."""
+    return int(comm.scan(count)) - count
+
+
+def _pattern(A: sparse.csr_array) -> sparse.csr_array:
+    return sparse.csr_array((np.ones(A.nnz), A.indices, A.indptr), shape=A.shape)
+
+
+def _normal(ids: np.ndarray, column: int) -> np.ndarray:
+    """Normally distributed numbers that depend on an unknown's number alone, not on its rank."""
+    uniform = []
+    for salt in (2 * column + 1, 2 * column + 2):
+        # The finaliser of SplitMix64.
+        x = ids.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        x += np.uint64(salt * 0xD1342543DE82EF95 % 2**64)
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        uniform.append(((x ^ (x >> np.uint64(31))) >> np.uint64(11)).astype(np.float64) / 2.0**53)
+    return np.sqrt(-2.0 * np.log1p(-uniform[0])) * np.cos(2.0 * np.pi * uniform[1])
+
+
+def _near_null(A: Any, s: np.ndarray, B: np.ndarray | None, comm: MPI.Comm) -> np.ndarray:
+    """The near-null vector of a matrix of unit diagonal: constants before or after its scaling."""
+    if B is not None:
+        vector = B[:, 0]
+        return np.where(vector == 0.0, 1e-8 * largest(comm, np.abs(vector)), vector) / s
+    candidate = -largest(comm, -s) / s
+    ones = np.ones_like(s)
+    if -largest(comm, -candidate) < 1e-100:
+        return ones
+    halo = Halo(A, 1)
+    some = sampled_rows(A.getSize()[0])
+    some = some[(some >= halo.start) & (some < halo.stop)] - halo.start
+    residuals = []
+    for v in (candidate, ones):
+        own = rows.relative_residual(*rows.csr(halo.A), halo.bring(v))[halo.own]
+        # The median of sampled rows, since those at a boundary or a sink are no fault of v.
+        residuals.append(float(np.median(np.concatenate(comm.allgather(own[some])))))
+    return candidate if residuals[0] <= residuals[1] else ones
+
+
+@numba.njit(**rows.OPTIONS)
+def _greedy(indptr, indices, may, chosen, first, last):  # type: ignore[no-untyped-def]
+    """Choose, in order, rows that may be and are coupled to no chosen one; in place."""
+    for i in range(first, last):
+        free = may[i - first] and not chosen[i]
+        for k in range(indptr[i], indptr[i + 1]):
+            free = free and not chosen[indices[k]]
+        chosen[i] = chosen[i] or free
+
+
+def _eliminated(A: Any, comm: MPI.Comm) -> tuple[_Stage, Any, np.ndarray] | None:
+    """Eliminate an independent set exactly: the level, what is left, and which rows are kept.
+
+    Ranks choose on their own; where two chose neighbours, the lower rank has its way.
+    """
+    n = A.getSize()[0]
+    halo = Halo(A, 1)
+    own, local = halo.own, halo.A
+    few = np.diff(local.indptr)[own] <= MOST_NEIGHBOURS + 1
+    if total(comm, few.sum()) < LEAST_SHARE * n:
+        return None
+    chosen = np.zeros(len(few), dtype=bool)
+    for _ in range(PASSES):
+        around = halo.bring(chosen) > 0.0
+        before = chosen
+        _greedy(*rows.csr(local)[:2], few, around, own.start, own.stop)
+        new = around[own] & ~before
+        lower = halo.bring(new)
+        lower[own.start :] = 0.0
+        chosen = before | (new & ((_pattern(local) @ lower)[own] == 0.0))
+    if total(comm, chosen.sum()) < LEAST_SHARE * n:
+        return None
+    kept = np.flatnonzero(~chosen)
+    number = np.full(len(few), -1.0)
+    number[kept] = _start(len(kept), comm) + np.arange(len(kept))
+    numbers = halo.bring(number).astype(np.int64)
+    mine = unit_diagonal(local)[0][own]
+    of = np.repeat(np.arange(len(few)), np.diff(mine.indptr))
+    used = chosen[of] & (mine.indices != of + own.start)
+    entries = np.concatenate([-mine.data[used], np.ones(len(kept))])
+    at = np.concatenate([of[used], kept])
+    to = np.concatenate([numbers[mine.indices[used]], number[kept].astype(np.int64)])
+    shape = len(few), int(comm.allreduce(len(kept)))
+    P = distributed(comm, sparse.coo_array((entries, (at, to)), shape=shape).tocsr(), len(kept))
+    s = _scaling(A)
+    below = _galerkin(_scaled(A, s), P)
+    if _nnz(below) > _nnz(A):
+        return None
+    pivots = s.duplicate()
+    pivots.setArray(chosen.astype(np.float64))
+    return _Stage(DistributedLevel(None, pivots, P), s), below, kept
+
+
+def _galerkin(A: Any, P: Any) -> Any:
+    """The coarse matrix Pᵀ A P without entries that are rounding only."""
+    comm = A.getComm().tompi4py()
+    product = A.ptap(P)
+    halo = Halo(product, 1)
+    squares = owned_rows(P)
+    squares.data **= 2
+    squared = distributed(comm, squares, P.getLocalSize()[1])
+    ones, sizes = squared.createVecLeft(), squared.createVecRight()
+    ones.set(1.0)
+    squared.multTranspose(ones, sizes)
+    d = np.abs(halo.A.diagonal())
+    # The end of a component without a sink: a diagonal of nothing but rounding.
+    d[d <= ROUNDING * halo.bring(sizes.getArray())] = np.inf
+    mine = halo.A[halo.own]
+    of = np.repeat(np.arange(mine.shape[0]) + halo.own.start, np.diff(mine.indptr))
+    size = np.sqrt(d[of]) * np.sqrt(d[mine.indices])
+    stays = (np.abs(mine.data) > ROUNDING * size) | (of == mine.indices)
+    entries = np.where(np.isfinite(size), mine.data, 0.0)[stays]
+    counts = np.bincount(of[stays] - halo.own.start, minlength=mine.shape[0])
+    indptr = np.concatenate([[0], np.cumsum(counts)])
+    parts = entries, halo.ids[mine.indices[stays]], indptr
+    shape = mine.shape[0], P.getSize()[1]
+    cleaned = distributed(comm, sparse.csr_array(parts, shape=shape), P.getLocalSize()[1])
+    for each in (product, squared, ones, sizes):
+        each.destroy()
+    return cleaned
+
+
+def _coarsened(
+    A: Any, base: str, room: float, v: np.ndarray | None, rounds: int, comm: MPI.Comm
+) -> tuple[_Part, Any] | None:
+    """One step of coarsening with the twin's coarse matrix, of ``room`` entries at most."""
+    halo = Halo(A, rounds + BEYOND)
+    around = None if v is None else halo.bring(v)
+    part = _split(halo, base, around, comm)
+    if part is None:
+        # Couplings of many neighbours are all weak by an absolute measure.
+        part = _split(halo, "rs", around, comm)
+    if part is None:
+        return None
+    scaled_A = _scaled(A, _scaling(A))
+    lengths = np.diff(part.level.P0.indptr)[halo.own]
+    reached = _pattern(halo.A)[halo.own] @ halo.bring(lengths)
+    work = total(comm, lengths @ np.minimum(total(comm, part.own_coarse), reached))
+    if work <= LARGEST_WORK * _nnz(A):
+        coarse = _galerkin(scaled_A, part.spread(part.level.P0, comm))
+        if _nnz(coarse) <= room:
+            return part, coarse
+    part = _split(halo, LUMPED, around, comm)
+    if part is None:
+        return None
+    return part, _galerkin(scaled_A, part.spread(part.level.P0, comm))
+
+
+def _split(halo: Halo, base: str, v: np.ndarray | None, comm: MPI.Comm) -> _Part | None:
+    """Coarsen a rank's own rows; interpolate those of the halo. None where nothing is gained."""
+    local, own = halo.A, halo.own
+    with agreed(comm):
+        scaled_A, s = unit_diagonal(local)
+        flat = local if v is None else scaled(local, v)
+        strong = sparse.csr_array(local.shape)
+        if len(halo.ids):
+            strong = sparse.csr_array(_strength(flat, base, scaled_A))
+            strong.sort_indices()
+        block = sparse.csr_array(strong[own][:, own])
+    by_aggregates = base in ("sa", "sa0", LUMPED)
+    choose = _aggregated if by_aggregates else _split_by_strength
+    number, root, count = choose(halo, flat, strong, block, comm)
+    coarse = total(comm, count)
+    if coarse == 0 or coarse > 0.9 * total(comm, own.stop - own.start):
+        return None
+    first = _start(count, comm)
+    number[number >= 0] += first
+    if by_aggregates:
+        _join(halo, strong, number, root)
+    numbers, ids = (halo.bring(x).astype(np.int64) for x in (number, root))
+    weight = 0.0
+    if by_aggregates and base != LUMPED:
+        weight = 4.0 / 3.0 / _largest_eigenvalue(halo, scaled_A[own], comm)
+    with agreed(comm):
+        member = np.flatnonzero(numbers >= 0)
+        if by_aggregates:
+            P, coarse_ids, example = _tentative(numbers, member)
+            # A root outside of the halo is that of a row far from this rank's own: any row does.
+            place = np.minimum(np.searchsorted(halo.ids, ids[example]), len(halo.ids) - 1)
+            roots = np.where(halo.ids[place] == ids[example], place, example)
+            if weight:
+                step = sparse.csr_array(flat @ P)
+                d = flat.diagonal()
+                step.data *= np.repeat(-weight / np.where(d > 0, d, np.inf), np.diff(step.indptr))
+                P = sparse.csr_array(P + step)
+        else:
+            coarse_ids, roots = numbers[member], member
+            P = classical_interpolation(flat, strong, numbers >= 0)
+        near_null = 1.0 / s if v is None else v / s
+        P.data *= np.repeat(near_null, np.diff(P.indptr))
+        P.sort_indices()
+        Bc, owner = np.ones((len(roots), 1)), np.arange(len(roots))
+        level = Level(scaled_A, s, near_null, P, Bc, roots, strong, base, owner)
+    return _Part(halo, level, coarse_ids, count)
+
+
+def _split_by_strength(
+    halo: Halo,
+    flat: sparse.csr_array,
+    strong: sparse.csr_array,
+    block: sparse.csr_array,
+    comm: MPI.Comm,
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Ruge-Stüben splitting of a rank's rows: their numbers or -1, their own ids, how many."""
+    own = halo.own
+    is_coarse = np.zeros(own.stop - own.start, dtype=bool)
+    with agreed(comm):
+        if len(is_coarse):
+            _, roots = _split_and_interpolate(sparse.csr_array(flat[own][:, own]), block)
+            is_coarse[roots] = True
+    around = halo.bring(is_coarse) > 0.0
+    with agreed(comm):
+        _cover(*rows.csr(strong)[:2], around, own.start, own.stop)
+    roots = np.flatnonzero(around[own])
+    number = np.full(len(is_coarse), -1.0)
+    number[roots] = np.arange(len(roots))
+    return number, np.arange(halo.start, halo.stop).astype(np.float64), len(roots)
+
+
+@numba.njit(**rows.OPTIONS)
+def _cover(indptr, indices, is_coarse, first, last):  # type: ignore[no-untyped-def]
+    """Make coarse, in place, the rows of this rank that a higher rank's row cannot do without.
+
+    Between two ranks nobody has seen to it that strongly coupled fine rows share a coarse one. The
+    lower rank does, where they do not; each rank's own couplings stay as they are.
+    """
+    for i in range(first, last):
+        for k in range(indptr[i], indptr[i + 1]):
+            j = indices[k]
+            if is_coarse[i] or j < last or is_coarse[j]:
+                continue
+            common = False
+            for m in range(indptr[i], indptr[i + 1]):
+                if is_coarse[indices[m]]:
+                    for p in range(indptr[j], indptr[j + rows.ONE]):
+                        common = common or indices[p] == indices[m]
+            is_coarse[i] = not common
+
+
+def _aggregated(
+    halo: Halo,
+    flat: sparse.csr_array,
+    strong: sparse.csr_array,
+    block: sparse.csr_array,
+    comm: MPI.Comm,
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Aggregates of a rank's rows: their numbers or -1, ids of their roots, how many."""
+    n, count = block.shape[0], 0
+    number, root = np.full(n, -1.0), np.full(n, -1.0)
+    with agreed(comm):
+        if n:
+            aggregates, roots = pyamg.aggregation.standard_aggregation(block)
+            aggregates = sparse.csr_array(aggregates)
+            # Where nothing is strong PyAMG gives one aggregate of nothing.
+            if aggregates.nnz:
+                member = np.flatnonzero(np.diff(aggregates.indptr))
+                count = aggregates.shape[1]
+                number[member] = aggregates.indices
+                root[member] = halo.start + np.asarray(roots)[aggregates.indices]
+    links = _links(strong, halo.own)
+    # Rows whose strong neighbours are all on other ranks and have no aggregate either.
+    alone = (number < 0) & (np.diff(links.indptr) > 0) & (links @ halo.bring(number >= 0) == 0.0)
+    new = np.flatnonzero(alone)
+    number[new], root[new] = count + np.arange(len(new)), halo.start + new
+    return number, root, count + len(new)
+
+
+def _join(halo: Halo, strong: sparse.csr_array, number: np.ndarray, root: np.ndarray) -> None:
+    """Let rows without an aggregate join that of a strong neighbour on another rank, in place."""
+    numbers, roots = halo.bring(number), halo.bring(root)
+    links = _links(strong, halo.own)
+    for i in np.flatnonzero((number < 0) & (np.diff(links.indptr) > 0)):
+        near = links.indices[links.indptr[i] : links.indptr[i + 1]]
+        j = near[numbers[near] >= 0][0]
+        number[i], root[i] = numbers[j], roots[j]
+
+
+def _links(strong: sparse.csr_array, own: slice) -> sparse.csr_array:
+    """Strong connections of a rank's rows to other rows, as ones."""
+    mine = strong[own].tocoo()
+    other = (mine.row + own.start != mine.col) & (mine.data != 0.0)
+    parts = np.ones(int(other.sum())), (mine.row[other], mine.col[other])
+    return sparse.coo_array(parts, shape=mine.shape).tocsr()
+
+
+def _tentative(
+    numbers: np.ndarray, member: np.ndarray
+) -> tuple[sparse.csr_array, np.ndarray, np.ndarray]:
+    """Membership in aggregates as ones, their global numbers, and a row of each."""
+    coarse_ids, example, column = np.unique(numbers[member], return_index=True, return_inverse=True)
+    parts = np.ones(len(member)), (member, column)
+    P = sparse.coo_array(parts, shape=(len(numbers), len(coarse_ids))).tocsr()
+    return P, coarse_ids, member[example]
+
+
+def _valued(
+    part: _Part, A: Any, level: Level | None, values: Values | None, comm: MPI.Comm
+) -> tuple[Any, np.ndarray]:
+    """P of A and the smoother's diagonal at this rank's rows, by the network."""
+    halo = part.halo
+    if level is None:
+        level = on_matrix(part.level, halo.part(A))
+    P, d = level.P0, np.ones(A.getLocalSize()[0])
+    if values is not None:
+        X = _test_vectors(halo, level.A, comm)
+        with agreed(comm):
+            # A rank without rows has nothing to ask the network.
+            if len(halo.ids):
+                smoother, entry = values(level_features(level, X))
+                P, d = changed_interpolation(level, entry), smoother_diagonal(smoother)[halo.own]
+    return part.spread(P, comm), d
+
+
+def _test_vectors(halo: Halo, scaled_A: sparse.csr_array, comm: MPI.Comm) -> np.ndarray:
+    """Samples of smooth error at a halo's rows, as `neuprecond.features.test_vectors`."""
+    mine = scaled_A[halo.own]
+    weight = 1.0 / max(1.0, 0.5 * largest(comm, abs(mine).sum(axis=1)))
+    ids = np.arange(halo.start, halo.stop)
+    X = np.stack([_normal(ids, column) for column in range(TEST_VECTORS)], axis=1)
+    for _ in range(SWEEPS):
+        X = X - weight * (mine @ halo.bring(X))
+    return halo.bring(X)
+
+
+def _blocks(
+    A: Any,
+    scaled_A: Any,
+    scaling: Any,
+    B: np.ndarray,
+    nodes: np.ndarray | None,
+    room: float,
+    comm: MPI.Comm,
+) -> tuple[Any, np.ndarray, np.ndarray, Any] | None:
+    """Smoothed aggregates of nodes with several near-null vectors, aggregated rank by rank.
+
+    Gives P, coarse near-null vectors and nodes, and the coarse matrix.
+    """
+    halo = Halo(A, 1)
+    n = A.getLocalSize()[0]
+    tentative = sparse.csr_array((n, 0))
+    Bc, owner = np.empty((0, B.shape[1])), np.empty(0, dtype=np.int64)
+    with agreed(comm):
+        if n:
+            assert nodes is not None
+            block = sparse.csr_array(halo.A[halo.own][:, halo.own])
+            scaled_block, _ = unit_diagonal(block)
+            strong, member = _node_strength(scaled_block, nodes)
+            tentative, _, Bc, owner = _aggregate(
+                block, scaled_block, strong, B, member, smooth=False
+            )
+            tentative = sparse.csr_array(tentative)
+    count = tentative.shape[1]
+    coarse = int(comm.allreduce(count))
+    if coarse == 0 or coarse > 0.9 * A.getSize()[0]:
+        return None
+    parts = tentative.data, tentative.indices + _start(count, comm), tentative.indptr
+    T = distributed(comm, sparse.csr_array(parts, shape=(n, coarse)), count)
+    local, _ = unit_diagonal(halo.A)
+    weight = 4.0 / 3.0 / _largest_eigenvalue(halo, local[halo.own], comm)
+    P, step, back = A.matMult(T), A.getDiagonal(), scaling.duplicate()
+    d = step.getArray()
+    d[:] = -weight / np.where(d > 0.0, d, np.inf)
+    P.diagonalScale(step)
+    P.axpy(1.0, T, structure=PETSc.Mat.Structure.DIFFERENT)
+    back.setArray(1.0 / scaling.getArray())
+    P.diagonalScale(back)
+    following = _galerkin(scaled_A, P)
+    if _nnz(following) > room:
+        # Aggregates as they are never have more entries.
+        T.diagonalScale(back)
+        P, following = T, _galerkin(scaled_A, T)
+    return P, Bc, owner, following
+
+
+def _nodes(B: np.ndarray, comm: MPI.Comm) -> np.ndarray:
+    """`node_numbers` of each rank's rows, if all ranks agree on how many unknowns a node has."""
+    mine = node_numbers(B) if len(B) else np.empty(0, dtype=np.int64)
+    size = len(B) // (int(mine.max()) + 1) if len(B) else 0
+    sizes = {other for other in comm.allgather(size) if other}
+    return mine if len(sizes) <= 1 else np.arange(len(B))
+
+
+def _largest_eigenvalue(
+    halo: Halo, mine: sparse.csr_array, comm: MPI.Comm, d: np.ndarray | None = None
+) -> float:
+    """`neuprecond.hierarchy.largest_eigenvalue` of D^(1/2) A D^(1/2), from each rank's rows."""
+    root = np.ones(mine.shape[0]) if d is None else np.sqrt(d)
+    entries = mine.data * np.repeat(root, np.diff(mine.indptr)) * halo.bring(root)[mine.indices]
+    matrix = sparse.csr_array((entries, mine.indices, mine.indptr), shape=mine.shape)
+    bound = largest(comm, abs(matrix).sum(axis=1))
+    q = _normal(np.arange(halo.start, halo.stop), TEST_VECTORS)
+    q /= np.sqrt(total(comm, q @ q))
+    before, beta = np.zeros_like(q), 0.0
+    diagonal, below = [], []
+    for _ in range(EIGENVALUE_STEPS):
+        w = matrix @ halo.bring(q) - beta * before
+        diagonal.append(total(comm, q @ w))
+        w -= diagonal[-1] * q
+        beta = float(np.sqrt(total(comm, w @ w)))
+        below.append(beta)
+        if beta <= 1e-10 * bound:
+            break
+        before, q = q, w / beta
+    ritz = linalg.eigh_tridiagonal(np.array(diagonal), np.array(below[: len(diagonal) - 1]))[0]
+    _require_not_indefinite(ritz)
+    return min(bound, EIGENVALUE_SAFETY * float(ritz[-1]))
+
+
+def _smoother(A: Any, d: np.ndarray, fraction: float, comm: MPI.Comm) -> Any:
+    """S = c0 D - c1 D A D on A's pattern, as `neuprecond.operators.cycle.chebyshev_smoother`."""
+    halo = Halo(A, 1)
+    bound = _largest_eigenvalue(halo, halo.A[halo.own], comm, d)
+    c0, c1 = chebyshev_coefficients(bound, fraction)
+    D = A.createVecLeft()
+    D.setArray(d)
+    S = _scaled(A, D)
+    S.scale(-c1)
+    D.scale(c0)
+    S.setDiagonal(D, addv=PETSc.InsertMode.ADD_VALUES)
+    return S
+
+
+def _statistics(A: Any, v: np.ndarray | None, comm: MPI.Comm) -> np.ndarray:
+    """`neuprecond.statistics.plan_statistics` of the whole matrix, on every rank.
+
+    The sampled rows are those of one process; their entries are gathered from all ranks.
+    """
+    n = A.getSize()[0]
+    halo = Halo(A, 1)
+    scaled_A, s = unit_diagonal(halo.A)
+    u = halo.bring(np.ones(halo.stop - halo.start) if v is None else v) / s
+    X = _test_vectors(halo, scaled_A, comm) / u[:, None]
+    logarithm = 2.0 * np.log10(np.maximum(np.abs(u[halo.own]), 1e-150))
+    mean = total(comm, logarithm.sum()) / n
+    spread = np.sqrt(total(comm, ((logarithm - mean) ** 2).sum()) / n)
+    sampled = sampled_rows(n)
+    some = sampled[(sampled >= halo.start) & (sampled < halo.stop)] - halo.start + halo.own.start
+    inner = some[~_edge(halo)[some]]
+    # Elimination rank by rank leaves rows of another kind where ranks meet, which are not A's.
+    if total(comm, len(inner)) > 0.5 * len(sampled):
+        some = inner
+    mine = scaled_A[some]
+    of = np.repeat(np.arange(len(some)), np.diff(mine.indptr))
+    off = mine.indices != some[of]
+    of, cols, entries = of[off], mine.indices[off], mine.data[off]
+    at = some[of]
+    columns = [of + _start(len(some), comm), entries, u[at], u[cols], *X[at].T, *X[cols].T]
+    table = np.concatenate(comm.allgather(np.stack(columns, axis=1)))
+    middle = 4 + TEST_VECTORS
+    return row_statistics(
+        table[:, 0].astype(np.int64),
+        table[:, 1],
+        (table[:, 2], table[:, 3]),
+        (table[:, 4:middle], table[:, middle:]),
+        sampled=int(comm.allreduce(len(some))),
+        n=n,
+        largest_degree=int(largest(comm, np.diff(halo.A.indptr)[halo.own])),
+        spread=float(spread),
+        largest=largest(comm, np.abs(X[halo.own])),
+    )
+
+
+def _edge(halo: Halo) -> np.ndarray:
+    """Which of a halo's rows are up to `EDGE` couplings from a row of another rank, or are one."""
+    edge = np.ones(len(halo.ids))
+    edge[halo.own] = 0.0
+    for _ in range(EDGE):
+        edge = np.minimum(1.0, _pattern(halo.A) @ edge + edge)
+    return edge > 0.0
+
+
+def _bottom(
+    A: Any,
+    values: Values | None,
+    plan: Plan | Pick,
+    depth: int,
+    v: np.ndarray | None,
+    B: np.ndarray | None,
+    comm: MPI.Comm,
+) -> Redundant:
+    """The coarsest matrix on every rank, with one process's cycle for what is left of the plan."""
+    n = A.getSize()[0]
+    everything = PETSc.IS().createStride(n, first=0, step=1, comm=PETSc.COMM_SELF)
+    (whole,) = A.createSubMatrices([everything], [everything])
+    indptr, indices, entries = whole.getValuesCSR()
+    parts = entries.copy(), indices.astype(np.int32), indptr.astype(np.int32)
+    matrix = sparse.csr_array(parts, shape=(n, n))
+    matrix.sort_indices()
+    # Below the first level constants are near-null.
+    own = B if B is not None else np.ones((A.getLocalSize()[0], 1)) if v is None else v[:, None]
+    near_null = np.concatenate(comm.allgather(own))
+    visits = plan.visit(depth) if isinstance(plan, Plan) and depth else 1
+    with agreed(comm):
+        if B is not None and n <= REDUNDANT:
+            # Which unknowns of a coarse level share a node is not gathered: invert it.
+            bottom, s = unit_diagonal(matrix)
+            about: dict[str, Any] = {"model": "", "learned": False, "setup_seconds": {}}
+            cycle = Cycle([], bottom, s, visits=[], nnz=matrix.nnz, **about)
+        else:
+            cycle = build_cycle(matrix, values, plan=_rest(plan, depth), B=near_null)
+    return Redundant(A, cycle, matrix, visits)
+
+
+def _rest(plan: Plan | Pick, depth: int) -> Any:
+    """What one process makes of a plan from a depth on; a pick picks from the matrix it gets."""
+    if not isinstance(plan, Plan):
+        return lambda A, v: plan(plan_statistics(A, v))
+    below = range(depth, depth + MAX_LEVELS)
+    visits = (1, *(plan.visit(k) for k in below[1:]))
+    return Plan(tuple(plan.base(k) for k in below), visits)

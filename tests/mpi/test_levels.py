@@ -1,0 +1,66 @@
+"""The multilevel M over ranks: near one process's in steps, sound, and its halo deep enough."""
+
+import math
+
+import pytest
+
+FAMILIES = {
+    "poisson2d": 60,
+    "lognormal": 70,
+    "twophase": 100,
+    "anisotropic": 60,
+    "poisson3d": 16,
+    "elasticity2d": 30,
+    "delaunay": 3000,
+}
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_steps_stay_near_those_of_one_process(job, ranks, family):
+    found = job(ranks, "several_levels", family, FAMILIES[family])
+    for which in ("learned", "twin"):
+        steps, serial = found[which]["steps"], found[which]["serial"]
+        assert found[which]["reason"] > 0
+        assert found[which]["residual"] < 1.01e-8
+        # A fifth more; three steps on Poisson's five, where ranks meet in every tenth row.
+        assert steps <= max(math.ceil(1.2 * serial), serial + (1 if ranks == 1 else 3))
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_m_is_symmetric_and_definite(job, ranks, family):
+    found = job(ranks, "several_levels", family, FAMILIES[family])
+    for which in ("learned", "twin"):
+        ratio, square = found[which]["laws"]
+        assert ratio == pytest.approx(1.0, abs=1e-8)
+        assert square > 0.0
+
+
+@pytest.mark.parametrize("family", ["lognormal", "poisson2d"])
+def test_a_deeper_halo_changes_nothing_and_a_shallow_one_does(job, family):
+    found = job(4, "deeper", family, 60)
+    assert found["deeper"] < 1e-6
+    assert found["shallow"] > 1e-4
+
+
+@pytest.mark.parametrize(("family", "n"), [("lognormal", 80), ("delaunay", 900)])
+def test_the_plan_is_picked_from_statistics_of_the_whole_matrix(job, family, n):
+    for found, expected in job(4, "statistics", family, n).values():
+        assert found == pytest.approx(expected, rel=1e-5, abs=1e-6)
+
+
+def test_ranks_may_be_empty(job):
+    found = job(3, "empty_ranks", "poisson2d", 40, "diffusion2d")
+    assert max(found["steps"]) <= found["serial"] + 3
+
+
+def test_near_null_vectors_come_from_the_matrix(job):
+    found = job(3, "near_null", 30)
+    assert found["with modes"] < 0.7 * found["without"]
+
+
+def test_auto_takes_what_one_process_takes(job):
+    found = job(3, "auto")
+    assert found["here"] == found["serial"]
+    assert set(found["here"]) == {"heat", "diffusion2d"}
