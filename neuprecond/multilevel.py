@@ -1,7 +1,7 @@
 """Setup of the multilevel M: coarsen, ask the network for values, build the cycle."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +16,7 @@ from neuprecond.hierarchy import (
     coarsen,
     eliminate,
     galerkin,
+    galerkin_pair,
     largest_eigenvalue,
     local_order,
     near_null_scaling,
@@ -196,27 +197,32 @@ def build_cycle(
     depth, total, lumped = 0, current.nnz, 0
     while current.shape[0] > COARSEST and depth < MAX_LEVELS:
         room = min(LARGEST_GROWTH * plain.nnz, LARGEST_COMPLEXITY * A.nnz - total)
-        level, coarse = _coarsened(plain, plan.base(depth), room, B=B, v=v, nodes=nodes)
-        lap("coarsen")
-        if level is None or coarse is None:
+        for level in _candidates(plain, plan.base(depth), B=B, v=v, nodes=nodes):
+            lap("coarsen")
+            fine = level if current is plain else on_matrix(level, current)
+            P, d = fine.P0, np.ones(current.shape[0])
+            single = level.coarse_near_null.shape[1] == 1
+            if values is not None and single:
+                features = level_features(fine)
+                lap("features")
+                smoother, entry = values(features)
+                lap("network")
+                P, d = changed_interpolation(fine, entry), smoother_diagonal(smoother)
+            if P is level.P0:
+                coarse = learned = galerkin(level.A, level.P0)
+            else:
+                coarse, learned = galerkin_pair((level.A, level.P0), (fine.A, P))
+            lap("products")
+            # Nothing fills up less than aggregates of constants.
+            if coarse.nnz <= room or (single and level.base == LUMPED):
+                break
+        else:
             break
         total += coarse.nnz
         lumped += level.base == LUMPED
-        if current is not plain:
-            plain_level, level = level, on_matrix(level, current)
-        else:
-            plain_level = level
-        P, d = level.P0, np.ones(current.shape[0])
-        if values is not None and level.coarse_near_null.shape[1] == 1:
-            features = level_features(level)
-            lap("features")
-            smoother, entry = values(features)
-            lap("network")
-            P, d = changed_interpolation(level, entry), smoother_diagonal(smoother)
-        fraction = FRACTION if level.coarse_near_null.shape[1] == 1 else FRACTION_OF_BLOCKS
-        smoothed = CycleLevel(level.A, _smoother(level.A, d, fraction), P)
-        stages.append(_Stage(smoothed, level.s, plan.visit(depth)))
-        current, plain = coarse if P is plain_level.P0 else galerkin(level.A, P), coarse
+        smoother_of_level = _smoother(fine.A, d, FRACTION if single else FRACTION_OF_BLOCKS)
+        stages.append(_Stage(CycleLevel(fine.A, smoother_of_level, P), fine.s, plan.visit(depth)))
+        current, plain = learned, coarse
         v, nodes = None, level.coarse_nodes
         B = level.coarse_near_null if level.coarse_near_null.shape[1] > 1 else None
         depth += 1
@@ -257,16 +263,15 @@ def build_cycle(
     )
 
 
-def _coarsened(
+def _candidates(
     A: sparse.csr_array,
     base: str,
-    room: float,
     *,
     B: np.ndarray | None,
     v: np.ndarray | None,
     nodes: np.ndarray | None,
-) -> tuple[Level | None, sparse.csr_array | None]:
-    """One step of coarsening with the twin's coarse matrix, of ``room`` entries at most.
+) -> Iterator[Level]:
+    """Ways to coarsen A, the wanted one first, each to be taken if its coarse matrix does not fill.
 
     Random graphs and networks with hubs fill up under any interpolation that is worth its name.
     """
@@ -275,23 +280,22 @@ def _coarsened(
         # Couplings of many neighbours are all weak by an absolute measure.
         level = coarsen(A, "rs", v=v)
     if level is None:
-        return None, None
+        return
     lengths = np.diff(level.P0.indptr)
     pattern = sparse.csr_array((np.ones(A.nnz), A.indices, A.indptr), shape=A.shape)
     work = lengths @ np.minimum(level.P0.shape[1], pattern @ lengths)
     # Blocks of several near-null vectors take more work an entry, and few of them are left.
     if B is not None or work <= LARGEST_WORK * A.nnz:
-        coarse = galerkin(level.A, level.P0)
-        if coarse.nnz <= room:
-            return level, coarse
+        yield level
     if B is not None:
         level = coarsen(A, LUMPED, B=B, nodes=nodes)
-        coarse = None if level is None else galerkin(level.A, level.P0)
-        if coarse is None or coarse.nnz <= room:
-            return level, coarse
+        if level is None:
+            return
+        yield level
         # Blocks of several vectors fill up even so: from here on constants have to do.
     level = coarsen(A, LUMPED, v=v)
-    return level, None if level is None else galerkin(level.A, level.P0)
+    if level is not None:
+        yield level
 
 
 def reduce_exactly(A: sparse.csr_array, B: np.ndarray | None = None) -> "Reduction":

@@ -17,6 +17,7 @@ __all__ = [
     "independent_set",
     "lanczos",
     "largest_row_sum",
+    "paired_product",
     "permuted",
     "product",
     "product_bound",
@@ -250,6 +251,52 @@ def _product(  # type: ignore[no-untyped-def]
                 else:
                     place[c], cols[stop] = stop, c
                     result[stop] = values[k] * p_values[m]
+                    stop += 1
+        pointers[i + 1] = stop
+    return stop
+
+
+def paired_product(
+    indptr: np.ndarray,
+    indices: np.ndarray,
+    values: tuple[np.ndarray, np.ndarray],
+    p_indptr: np.ndarray,
+    p_indices: np.ndarray,
+    p_values: tuple[np.ndarray, np.ndarray],
+    columns: int,
+    bound: int,
+) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """`product` of two pairs of matrices with the same two patterns: looked up once."""
+    pointers = np.empty_like(indptr)
+    cols = np.empty(bound, dtype=indices.dtype)
+    results = np.empty(bound), np.empty(bound)
+    stop = _paired_product(
+        indptr, indices, *values, p_indptr, p_indices, *p_values, columns, pointers, cols, *results
+    )
+    return pointers, cols[:stop], (results[0][:stop], results[1][:stop])
+
+
+@numba.njit(**OPTIONS)
+def _paired_product(  # type: ignore[no-untyped-def]
+    indptr, indices, values, others, p_indptr, p_indices, p_values, p_others, columns,
+    pointers, cols, result, other,
+):  # fmt: skip
+    place = np.full(columns, -1)
+    stop = 0
+    pointers[0] = 0
+    for i in range(len(indptr) - 1):
+        start = stop
+        for k in range(indptr[i], indptr[i + 1]):
+            j = indices[k]
+            for m in range(p_indptr[j], p_indptr[j + ONE]):
+                c = p_indices[m]
+                if place[c] >= start:
+                    result[place[c]] += values[k] * p_values[m]
+                    other[place[c]] += others[k] * p_others[m]
+                else:
+                    place[c], cols[stop] = stop, c
+                    result[stop] = values[k] * p_values[m]
+                    other[stop] = others[k] * p_others[m]
                     stop += 1
         pointers[i + 1] = stop
     return stop

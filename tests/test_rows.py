@@ -11,6 +11,7 @@ from neuprecond import rows
 from neuprecond.hierarchy import (
     eliminate,
     galerkin,
+    galerkin_pair,
     largest_eigenpair,
     largest_eigenvalue,
     renumbered,
@@ -221,3 +222,23 @@ def test_permuted(A):
     np.testing.assert_array_equal(dense(rows.permuted(*rows.csr(A), order), A.shape), expected)
     np.testing.assert_array_equal(renumbered(A, order).toarray(), expected)
     assert renumbered(A, order).has_canonical_format
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_galerkin_pair_is_two_of_one(A, same):
+    rng = np.random.default_rng(80)
+    P = sparse.csr_array(sparse.random_array((A.shape[0], 30), density=0.2, rng=rng))
+    P.sort_indices()
+    other, other_P = A.copy(), P.copy()
+    other.data = other.data * (1.0 if same else rng.uniform(0.5, 2.0))
+    other_P.data = other_P.data * rng.uniform(0.5, 2.0, P.nnz)
+    if not same and P.nnz:
+        # Another pattern: both are made apart.
+        other_P.data[0] = 0.0
+        other_P.eliminate_zeros()
+    pair = galerkin_pair((A, P), (other, other_P))
+    for made, expected in zip(pair, (galerkin(A, P), galerkin(other, other_P)), strict=True):
+        assert made.has_canonical_format
+        np.testing.assert_array_equal(made.indptr, expected.indptr)
+        np.testing.assert_array_equal(made.indices, expected.indices)
+        np.testing.assert_array_equal(made.data, expected.data)

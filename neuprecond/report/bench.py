@@ -414,11 +414,12 @@ def _one_turn(runs: _Runs, name: str, A: sparse.csr_matrix, b: np.ndarray) -> No
     runs.density = float(getattr(M, "density", float("nan")))
     runs.apply.append(_seconds(lambda: M @ b))
     R = np.random.default_rng(COLUMNS).standard_normal((A.shape[0], COLUMNS))
-    runs.block.append(_seconds(lambda: M @ R, least=1))
+    runs.block.append(_seconds(lambda: M @ R))
 
 
 def _seconds(call: Callable[[], object], least: int = 3) -> float:
-    """Seconds of a call, the mean over a twentieth of a second."""
+    """Seconds of a call, the mean over a twentieth of a second, after one that is not timed."""
+    call()
     start, count = time.perf_counter(), 0
     while True:
         call()
