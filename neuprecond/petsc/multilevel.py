@@ -16,6 +16,7 @@ import pyamg
 from mpi4py import MPI
 from petsc4py import PETSc
 from scipy import linalg, sparse
+from scipy.sparse.csgraph import reverse_cuthill_mckee
 
 from neuprecond import rows
 from neuprecond.features import SWEEPS, TEST_VECTORS, level_features
@@ -253,13 +254,58 @@ def _near_null(A: Any, s: np.ndarray, B: np.ndarray | None, comm: MPI.Comm) -> n
 
 
 @numba.njit(**rows.OPTIONS)
-def _greedy(indptr, indices, may, chosen, first, last):  # type: ignore[no-untyped-def]
+def _greedy(indptr, indices, may, chosen, order, first):  # type: ignore[no-untyped-def]
     """Choose, in order, rows that may be and are coupled to no chosen one; in place."""
-    for i in range(first, last):
-        free = may[i - first] and not chosen[i]
+    for own in order:
+        i = first + own
+        free = may[own] and not chosen[i]
         for k in range(indptr[i], indptr[i + 1]):
             free = free and not chosen[indices[k]]
         chosen[i] = chosen[i] or free
+
+
+def _outwards(halo: Halo) -> np.ndarray:
+    """A rank's own rows from one of them outwards: every row but the first comes next to another.
+
+    In the order they come, the rows of half a grid line and of those below it do not.
+    """
+    block = sparse.csr_array(halo.A[halo.own][:, halo.own])
+    if block.shape[0] == 0:
+        return np.empty(0, dtype=np.int64)
+    return reverse_cuthill_mckee(block, symmetric_mode=True)[::-1].astype(np.int64)
+
+
+def _matching(halo: Halo, few: np.ndarray, order: np.ndarray, comm: MPI.Comm) -> np.ndarray:
+    """The unknowns a rank would eliminate, chosen so that they go together with other ranks'.
+
+    Of a grid either colour of a chessboard will do inside of a rank, but not where ranks meet. Each
+    rank offers two sets; all ranks make the same choice among them, rank by rank.
+    """
+    own, local = halo.own, halo.A
+    graph = rows.csr(local)[:2]
+    sets: list[np.ndarray] = []
+    for other in (False, True):
+        around = np.zeros(len(halo.ids), dtype=bool)
+        if other:
+            _greedy(*graph, few & ~sets[0], around, order, own.start)
+        _greedy(*graph, few, around, order, own.start)
+        sets.append(around[own])
+    starts = np.array(comm.allgather(halo.start))
+    # Among empty ranks that start where another does, the last one has the rows.
+    owner = np.searchsorted(starts, halo.ids, side="right") - 1
+    theirs = [halo.bring(offered) for offered in sets]
+    rank, clashes = comm.Get_rank(), {}
+    mine = _pattern(local)[own]
+    for q in np.unique(owner[owner < rank]):
+        at = owner == q
+        clashes[int(q)] = [
+            [float(offered @ (mine @ (offer * at))) for offer in theirs] for offered in sets
+        ]
+    taken: list[int] = []
+    for lower in comm.allgather(clashes):
+        cost = [sum(counts[k][taken[q]] for q, counts in lower.items()) for k in (0, 1)]
+        taken.append(int(cost[1] < cost[0]))
+    return sets[taken[rank]]
 
 
 def _eliminated(A: Any, comm: MPI.Comm) -> tuple[_Stage, Any, np.ndarray] | None:
@@ -274,10 +320,15 @@ def _eliminated(A: Any, comm: MPI.Comm) -> tuple[_Stage, Any, np.ndarray] | None
     if total(comm, few.sum()) < LEAST_SHARE * n:
         return None
     chosen = np.zeros(len(few), dtype=bool)
-    for _ in range(PASSES):
+    order = _outwards(halo)
+    first = _matching(halo, few, order, comm)
+    for turn in range(PASSES):
         around = halo.bring(chosen) > 0.0
         before = chosen
-        _greedy(*rows.csr(local)[:2], few, around, own.start, own.stop)
+        if turn:
+            _greedy(*rows.csr(local)[:2], few, around, order, own.start)
+        else:
+            around[own] = first
         new = around[own] & ~before
         lower = halo.bring(new)
         lower[own.start :] = 0.0

@@ -74,7 +74,7 @@ def builds():
 
 # Starting ranks takes longer than most jobs: all those of a number of ranks run in one go.
 LEVELS = (
-    "several_levels,poisson2d,60",
+    "several_levels,poisson2d,100",
     "several_levels,lognormal,70",
     "several_levels,twophase,100",
     "several_levels,anisotropic,60",
@@ -92,6 +92,7 @@ JOBS = {
         "by_options,heat,24,heat",
         "by_options,poisson2d,40,diffusion2d",
         "anew",
+        "page",
     ),
     3: (
         "empty_ranks,heat,24,heat",

@@ -181,6 +181,32 @@ def auto():
     }
 
 
+def page():
+    """The snippet of docs/parallel.md, and its line of options, on a small problem."""
+    import re
+    from pathlib import Path
+
+    text = (Path(__file__).parents[2] / "docs" / "parallel.md").read_text(encoding="utf-8")
+    problem = draw("poisson2d", 48)
+    A, mine = spread(problem.A)
+    snippet = re.search(r"```py\n(.*?)```", text, re.DOTALL).group(1)
+    line = re.search(r"^-pc_type python.*$", text, re.MULTILINE).group()
+
+    def by_snippet(ksp):
+        x, b = A.createVecLeft(), A.createVecLeft()
+        b.setArray(problem.b[mine])
+        exec(snippet, {"ksp": ksp, "b": b, "x": x})
+
+    def by_line(ksp):
+        PETSc.Options().insertString(line)
+        ksp.setFromOptions()
+
+    return {
+        "snippet": solve(A, problem.b[mine], by_snippet)["steps"],
+        "line": solve(A, problem.b[mine], by_line)["steps"],
+    }
+
+
 def shallow(n):
     """How far G is from that of one process where the halo is two couplings short."""
     from neuprecond.petsc import one_level

@@ -5,7 +5,7 @@ import math
 import pytest
 
 FAMILIES = {
-    "poisson2d": 60,
+    "poisson2d": 100,
     "lognormal": 70,
     "twophase": 100,
     "anisotropic": 60,
@@ -23,8 +23,7 @@ def test_steps_stay_near_those_of_one_process(job, ranks, family):
         steps, serial = found[which]["steps"], found[which]["serial"]
         assert found[which]["reason"] > 0
         assert found[which]["residual"] < 1.01e-8
-        # A fifth more; three steps on Poisson's five, where ranks meet in every tenth row.
-        assert steps <= max(math.ceil(1.2 * serial), serial + (1 if ranks == 1 else 3))
+        assert steps <= math.ceil(1.2 * serial)
 
 
 @pytest.mark.parametrize("ranks", [2, 4])
@@ -52,7 +51,7 @@ def test_the_plan_is_picked_from_statistics_of_the_whole_matrix(job, family, n):
 
 def test_ranks_may_be_empty(job):
     found = job(3, "empty_ranks", "poisson2d", 40, "diffusion2d")
-    assert max(found["steps"]) <= found["serial"] + 3
+    assert max(found["steps"]) <= found["serial"] + 2
 
 
 def test_near_null_vectors_come_from_the_matrix(job):
@@ -64,3 +63,8 @@ def test_auto_takes_what_one_process_takes(job):
     found = job(3, "auto")
     assert found["here"] == found["serial"]
     assert set(found["here"]) == {"heat", "diffusion2d"}
+
+
+def test_the_page_shows_what_works(job):
+    found = job(2, "page")
+    assert found["snippet"] == found["line"] < 10
