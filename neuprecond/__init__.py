@@ -9,7 +9,7 @@ M approximates the inverse of A::
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from neuprecond.errors import NeuprecondWarning, NotDefiniteError, WeightsError
+from neuprecond.errors import Interrupted, NeuprecondWarning, NotDefiniteError, WeightsError
 
 if TYPE_CHECKING:
     from neuprecond.diagnosis import Diagnosis, diagnose
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Diagnosis",
+    "Interrupted",
     "Model",
     "NeuprecondWarning",
     "NotDefiniteError",

@@ -300,7 +300,8 @@ def solve(
     as_json: AsJson = False,
 ) -> None:
     """Solve A x = b with a learned preconditioner and say truly how it went."""
-    with _plainly():
+    stopped = False
+    with _plainly(hint="Nothing was solved yet, so nothing is kept."):
         from neuprecond import krylov, problems
 
         if method not in ("auto", *krylov.METHODS):
@@ -311,13 +312,23 @@ def solve(
         with _notes() as notes, _spinner(f"n = {A.shape[0]}"):
             M = _preconditioner(model, A, B)
             chosen = _method(A, M) if method == "auto" else method
-            record = neuprecond.solve(A, b, M=M, method=chosen, rtol=rtol, maxiter=maxiter)
+            try:
+                record = neuprecond.solve(A, b, M=M, method=chosen, rtol=rtol, maxiter=maxiter)
+            except neuprecond.Interrupted as interrupted:
+                record, stopped = interrupted.record, True
         setup = sum(getattr(M, "setup_seconds", {}).values())
         record = replace(record, setup_seconds=setup)
         if out is not None:
             # A file object, since np.save would put another suffix behind the user's.
             with out.open("wb") as file:
                 np.save(file, record.x)
+    if stopped:
+        kept = "--out would have kept x so far" if out is None else f"x so far is in {out}"
+        typer.echo(
+            f"interrupted after {record.iterations} iterations at a true residual of "
+            f"{record.residual:.1e}; {kept}.",
+            err=True,
+        )
     if as_json:
         facts = asdict(record)
         del facts["x"], facts["history"]
@@ -326,6 +337,8 @@ def solve(
     else:
         _tell(notes)
         typer.echo(str(record))
+    if stopped:
+        raise typer.Exit(INTERRUPTED)
     raise typer.Exit(DONE if record.converged else NOT_CONVERGED)
 
 

@@ -1,6 +1,31 @@
 """What can go wrong, as classes a caller may want to catch."""
 
-__all__ = ["NeuprecondWarning", "NotDefiniteError", "WeightsError"]
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from neuprecond.krylov import SolveRecord
+
+__all__ = ["Interrupted", "NeuprecondWarning", "NotDefiniteError", "WeightsError"]
+
+
+class Interrupted(KeyboardInterrupt):  # noqa: N818 - named after what it is, as its base
+    """Ctrl-C in the middle of a solve; what there is of the solution is kept.
+
+    Attributes
+    ----------
+    record : SolveRecord
+        With x so far, its true residual, iterations, history and the status "interrupted".
+    """
+
+    def __init__(self, record: "SolveRecord") -> None:
+        super().__init__(record)
+        self.record = record
+
+    def __str__(self) -> str:
+        return (
+            f"interrupted after {self.record.iterations} iterations at a true residual of "
+            f"{self.record.residual:.1e}; .record.x is x so far."
+        )
 
 
 class NotDefiniteError(ValueError):

@@ -21,7 +21,7 @@ from scipy.sparse.linalg import (
 
 from neuprecond.checks import SYMMETRY_TOLERANCE, as_csr, require_symmetric
 from neuprecond.classical import CLASSICAL, precondition
-from neuprecond.errors import NotDefiniteError
+from neuprecond.errors import Interrupted, NotDefiniteError
 
 __all__ = ["METHODS", "STATUSES", "SolveRecord", "solve"]
 
@@ -38,6 +38,7 @@ A_NOT_FINITE = "broke down: A @ p is not finite"
 M_NOT_FINITE = "broke down: M @ r is not finite"
 M_ZERO = "broke down: M @ r is zero"
 BROKE_DOWN = "broke down: division by zero in the method"
+INTERRUPTED = "interrupted"
 
 STATUSES = (
     CONVERGED,
@@ -50,6 +51,7 @@ STATUSES = (
     M_NOT_FINITE,
     M_ZERO,
     BROKE_DOWN,
+    INTERRUPTED,
 )
 
 # A continued run that does not bring the residual below this share of the last one has stalled.
@@ -150,7 +152,8 @@ def solve(
         Tolerance, relative and absolute.
     maxiter : int or None
         Most *inner* iterations, also where SciPy's maxiter counts restart cycles; None is
-        min(10 n, 10 000). lgmres and gcrotmk give back x of their last whole cycle.
+        min(10 n, 10 000). lgmres and gcrotmk give back x of their last whole cycle, and so does
+        gmres when interrupted.
     restart : int
         Iterations of a cycle of gmres, lgmres and gcrotmk.
     x0 : array, shape of b, or None
@@ -179,6 +182,8 @@ def solve(
         If a shape does not fit, a value is not finite, or a name or option is unknown.
     NotDefiniteError
         If cg or minres is asked for and A is not symmetric, or the named M needs a definite A.
+    Interrupted
+        At Ctrl-C during the iterations: a KeyboardInterrupt whose ``record`` holds x so far.
 
     References
     ----------
@@ -218,38 +223,45 @@ def solve(
         raise ValueError(f"b must have at least one column, got shape {right.shape}.")
     unit = _unit(csr)
     scaled = csr * unit
-    records = [
-        _solve_one(
-            scaled,
-            columns[:, c],
-            operator,
-            unit=unit,
-            method=method,
-            rtol=rtol,
-            atol=atol,
-            maxiter=maxiter,
-            restart=restart,
-            x0=None if guess is None else guess.reshape(n, -1)[:, c],
-            history=history or callback is not None,
-            callback=callback,
+    records: list[_Column] = []
+    interrupted = False
+    for c in range(columns.shape[1]):
+        records.append(
+            _solve_one(
+                scaled,
+                columns[:, c],
+                operator,
+                unit=unit,
+                method=method,
+                rtol=rtol,
+                atol=atol,
+                # After Ctrl-C the columns that are left stay where they began.
+                maxiter=0 if interrupted else maxiter,
+                restart=restart,
+                x0=None if guess is None else guess.reshape(n, -1)[:, c],
+                history=history or callback is not None,
+                callback=None if interrupted else callback,
+            )
         )
-        for c in range(columns.shape[1])
-    ]
+        interrupted = interrupted or records[-1].status == INTERRUPTED
     longest = max(records, key=lambda record: record.iterations)
     failed = [record for record in records if record.status not in (CONVERGED, ZERO)]
     applies = sum(record.applies for record in records)
-    return SolveRecord(
+    whole = SolveRecord(
         x=np.stack([record.x for record in records], axis=1).reshape(right.shape),
         iterations=longest.iterations,
         residual=max(record.residual for record in records),
         history=np.array(longest.history if history else []),
-        status=(failed or records)[0].status,
+        status=INTERRUPTED if interrupted else (failed or records)[0].status,
         method=method,
         preconditioner=name,
         setup_seconds=setup_seconds,
         solve_seconds=sum(record.solve_seconds for record in records),
         apply_seconds=sum(record.apply_seconds for record in records) / max(applies, 1),
     )
+    if interrupted:
+        raise Interrupted(whole)
+    return whole
 
 
 def _as_vectors(b: object, n: int, name: str) -> np.ndarray:
@@ -378,6 +390,8 @@ class _Watched:
         self.signs: dict[str, float] = {}
         self.x = np.zeros_like(b)
         self.Mb_norm = 1.0
+        # What gmres multiplied by A last, and after how many iterations.
+        self.multiplied: tuple[np.ndarray, int] | None = None
 
     def residual(self, x: np.ndarray) -> float:
         """Return the true relative residual of x."""
@@ -398,6 +412,12 @@ class _Watched:
         q = self.A @ p.ravel()
         if self.method == "cg":
             self.look(np.vdot(p, q).real, p, q, A_INDEFINITE, A_NOT_FINITE)
+        elif self.method == "gmres":
+            # Each product begins an iteration, but the one at the start of a cycle, which is with
+            # x itself: SciPy's array, that it goes on to add to.
+            if self.multiplied is not None and self.multiplied[1] == self.iterations:
+                self.x = self.multiplied[0]
+            self.multiplied = p.ravel(), self.iterations
         return q
 
     def apply(self, r: np.ndarray) -> np.ndarray:
@@ -523,7 +543,13 @@ def _solve_one(
         watched.x = (x0 / scale / unit).astype(dtype)
     # Dividing by nothing is one of the statuses, not a warning.
     with np.errstate(all="ignore"):
-        status = _run(watched, restart)
+        first = watched.x
+        try:
+            status = _run(watched, restart)
+        except KeyboardInterrupt:
+            status = INTERRUPTED
+            if not np.isfinite(watched.residual(watched.x)):
+                watched.x = first
         residual = watched.residual(watched.x)
         x = watched.x * unit * scale
     return _Column(

@@ -177,6 +177,60 @@ def test_what_does_not_converge_is_told_by_the_exit_code():
     assert "stopped at maxiter" in result.stdout
 
 
+STOPPED = """
+import signal
+from neuprecond import cli, krylov
+
+step = krylov._Watched.after_step
+
+def after_step(self, x):
+    step(self, x)
+    if self.iterations == 20:
+        signal.raise_signal(signal.SIGINT)
+
+krylov._Watched.after_step = after_step
+cli.app()
+"""
+
+
+def stopped(*arguments):
+    command = [sys.executable, "-c", STOPPED, "solve", *(str(a) for a in arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_ctrl_c_in_solve_keeps_x_and_says_so(tmp_path):
+    out = tmp_path / "x.npy"
+    done = stopped(PLATE, "--model", "jacobi", "--rhs", PLATE_B, "--out", out)
+    assert done.returncode == 130, done.stderr
+    assert done.stdout.startswith("cg with jacobi: interrupted, 20 iterations")
+    assert done.stderr.startswith("interrupted after 20 iterations at a true residual of ")
+    assert done.stderr.endswith(f"; x so far is in {out}.\n")
+    A, b = problems.read(PLATE), np.load(PLATE_B)
+    residual = np.linalg.norm(b - A @ np.load(out)) / np.linalg.norm(b)
+    assert f"{residual:.1e}" in done.stderr
+
+
+def test_ctrl_c_in_solve_without_a_file_or_in_json():
+    done = stopped(PLATE, "--model", "jacobi", "--json")
+    assert done.returncode == 130
+    assert "--out would have kept x so far" in done.stderr
+    facts = json.loads(done.stdout)
+    assert facts["status"] == "interrupted"
+    assert facts["converged"] is False
+    assert facts["iterations"] == 20
+
+
+def test_ctrl_c_before_anything_is_solved(monkeypatch):
+    def read(path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(problems, "read", read)
+    result = run("solve", PLATE)
+    assert result.exit_code == 130
+    assert result.stdout == ""
+    assert result.stderr == "interrupted. Nothing was solved yet, so nothing is kept.\n"
+
+
 def test_a_method_by_name():
     assert run("solve", PLATE, "--method", "minres").stdout.startswith("minres with diffusion2d")
 

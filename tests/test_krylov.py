@@ -1,5 +1,6 @@
 """The solvers: true residuals, inner iterations, and a sentence for all that can go wrong."""
 
+import pickle
 import warnings
 
 import numpy as np
@@ -11,7 +12,7 @@ from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, gmres, spilu
 
 from neuprecond.classical import CLASSICAL, ic0, jacobi, precondition
-from neuprecond.errors import NotDefiniteError
+from neuprecond.errors import Interrupted, NotDefiniteError
 from neuprecond.krylov import METHODS, STATUSES, SolveRecord, solve
 
 RTOL = 1e-8
@@ -493,3 +494,63 @@ def test_the_status_tells_the_truth(n, seed, method):
     assert np.isfinite(record.x).all()
     if record.converged:
         assert true_residual(A, b, record.x) <= 1.01e-6
+
+
+# Ctrl-C
+
+
+class Impatient(LinearOperator):
+    """The identity, until it is applied once too often: then as if by Ctrl-C."""
+
+    def __init__(self, n, patience):
+        super().__init__(np.float64, (n, n))
+        self.patience = patience
+
+    def _matvec(self, r):
+        self.patience -= 1
+        if self.patience < 0:
+            raise KeyboardInterrupt
+        return r
+
+
+def test_ctrl_c_keeps_what_there_is_of_x(method):
+    b = draw(196)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        solve(SYMMETRIC, b, M=Impatient(196, 34), method=method, rtol=1e-12, restart=10)
+    assert isinstance(caught.value, Interrupted)
+    record = caught.value.record
+    assert record.status == "interrupted"
+    assert not record.converged
+    assert 15 <= record.iterations <= 35
+    assert record.residual == pytest.approx(true_residual(SYMMETRIC, b, record.x), rel=1e-6)
+    # Of whole cycles, where there are cycles; cgs falls late and by leaps.
+    assert record.residual < (1.0 if method != "cgs" else np.inf)
+    assert record.x.any()
+    assert len(record.history) > 0
+    assert f"after {record.iterations} iterations" in str(caught.value)
+    assert "interrupted" in str(record)
+
+
+def test_ctrl_c_keeps_the_columns_that_are_done():
+    B = np.stack([draw(196, seed) for seed in (1, 2, 3)], axis=1)
+    first = solve(SYMMETRIC, B[:, 0], M=Impatient(196, 1000))
+    with pytest.raises(Interrupted) as caught:
+        solve(SYMMETRIC, B, M=Impatient(196, first.iterations + 20), x0=np.ones((196, 3)))
+    record = caught.value.record
+    assert record.x.shape == (196, 3)
+    residuals = [true_residual(SYMMETRIC, B[:, c], record.x[:, c]) for c in range(3)]
+    assert residuals[0] <= 1e-8 < residuals[1] < residuals[2]
+    assert np.array_equal(record.x[:, 2], np.ones(196))
+    assert record.residual == pytest.approx(residuals[2], rel=1e-6)
+
+
+def test_ctrl_c_goes_on_from_x():
+    b = draw(196)
+    with pytest.raises(Interrupted) as caught:
+        solve(SYMMETRIC, b, M=Impatient(196, 30))
+    kept = caught.value.record
+    last = solve(SYMMETRIC, b, M=None, x0=kept.x)
+    assert last.converged
+    assert last.iterations < solve(SYMMETRIC, b, M=None).iterations
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert np.array_equal(again.record.x, kept.x)
