@@ -399,15 +399,23 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a model anew; needs the extra "train"."""
-    with _plainly(hint="neuprecond train NAME --resume goes on from the last checkpoint."):
+
+    def kept() -> str:
+        files = [
+            path for end in ("checkpoint", "labels") if (path := out / f"{name}.{end}").exists()
+        ]
+        if not files:
+            return "No checkpoint was written yet, so nothing is kept."
+        there = " and ".join(str(path) for path in files)
+        return f"What was trained is in {there}; the same command with --resume goes on."
+
+    with _plainly(hint=kept):
         from neuprecond.training.loop import train as run
-        from neuprecond.training.recipes import RECIPES
+        from neuprecond.training.recipes import RECIPES, changed
 
         if name not in RECIPES:
             raise ValueError(f"unknown recipe {name!r}; known are {', '.join(RECIPES)}.")
-        changes = {"steps": steps, "pool": pool, "labels": labels}
-        given = {key: value for key, value in changes.items() if value is not None}
-        recipe = replace(RECIPES[name], **given)  # type: ignore[arg-type]
+        recipe = changed(RECIPES[name], steps=steps, pool=pool, labels=labels)
         console = Console(stderr=True, quiet=not sys.stderr.isatty())
         path = run(recipe, out, seed=seed, device=device, resume=resume, console=console)
     if as_json:
@@ -426,19 +434,22 @@ def map_(
     ] = None,
     sizes: Annotated[str | None, typer.Option(help="Numbers of unknowns, by commas.")] = None,
     seeds: Annotated[int | None, typer.Option(help="Instances a cell.")] = None,
-    small: Annotated[bool, typer.Option(help="Small sizes, in a few minutes.")] = False,
+    small: Annotated[bool, typer.Option(help="Small sizes, in a minute or two.")] = False,
     out: Annotated[Path, typer.Option(help="Folder for the rows, figures and page.")] = Path("map"),
-    resume: Annotated[bool, typer.Option(help="Go on with the rows in the folder.")] = False,
+    resume: Annotated[
+        bool, typer.Option(help="Go on with the rows in the folder, as they were asked for.")
+    ] = False,
     fresh: Annotated[bool, typer.Option(help="Forget the rows in the folder.")] = False,
     draw_only: Annotated[bool, typer.Option(help="Draw the rows in the folder again.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure learned, twin and classical preconditioners over families, and draw the map.
 
-    Without options some ten minutes; --small takes one. The committed map, about an hour and a
-    half on one core: neuprecond map --sizes 256,1024,4096,16384,1000000 --seeds 5
+    On one core --small takes a minute or two, no options about twenty. The committed map, about an
+    hour: neuprecond map --sizes 256,1024,4096,16384,1000000 --seeds 5
     """
-    with _plainly(hint="What was measured is kept; neuprecond map --resume goes on.") as progress:
+    go_on = shlex.join(["neuprecond", "map", "--out", str(out), "--resume"])
+    with _plainly(hint=f"What was measured is kept and drawn; {go_on} goes on.") as progress:
         from neuprecond import report
 
         if draw_only:
@@ -494,7 +505,7 @@ def study(
 
 
 @contextmanager
-def _plainly(hint: str = "") -> Iterator[Callable[[str, float, float], None]]:
+def _plainly(hint: str | Callable[[], str] = "") -> Iterator[Callable[[str, float, float], None]]:
     """Turn what can go wrong into a sentence and an exit code; gives a progress bar to call."""
     console = Console(stderr=True)
     bar = Progress(
@@ -519,7 +530,8 @@ def _plainly(hint: str = "") -> Iterator[Callable[[str, float, float], None]]:
         yield progress
     except KeyboardInterrupt:
         bar.stop()
-        typer.echo(f"interrupted. {hint}".strip(), err=True)
+        said = hint if isinstance(hint, str) else hint()
+        typer.echo(f"interrupted. {said}".strip(), err=True)
         raise typer.Exit(INTERRUPTED) from None
     except (ValueError, TypeError, OSError, ModuleNotFoundError) as error:
         bar.stop()

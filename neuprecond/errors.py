@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 __all__ = ["Interrupted", "NeuprecondWarning", "NotDefiniteError", "WeightsError"]
 
 
-class Interrupted(KeyboardInterrupt):  # noqa: N818 - named after what it is, as its base
+class Interrupted(KeyboardInterrupt):
     """Ctrl-C in the middle of a solve; what there is of the solution is kept.
 
     Attributes

@@ -266,9 +266,13 @@ def test_near_null_vectors(tmp_path):
         (("solve", PLATE, "--rtol", -1), "rtol"),
         (("solve", PLATE, "--out", "no/such/folder/x.npy"), "no/such/folder"),
         (("train", "nobody"), "unknown recipe 'nobody'"),
+        (("train", "heat", "--labels", 7), "'heat' of kind 'spai' has one plan, so there is"),
+        (("train", "advection", "--steps", 7), "leave out --steps"),
+        (("train", "diffusion2d", "--pool", 0), "pool must be at least 1, got 0"),
         (("map", "--families", "nobody"), "no line 'nobody'"),
         (("map", "--sizes", "many"), "sizes must be whole numbers, got 'many'"),
         (("map", "--draw-only", "--out", "nowhere"), "nowhere"),
+        (("map", "--resume", "--out", "nowhere"), "nowhere holds no rows to go on with"),
     ],
 )
 def test_what_cannot_be_run_is_a_sentence_and_exit_code_2(
@@ -325,6 +329,62 @@ def test_train_hands_its_options_on(monkeypatch, tmp_path):
     assert "heat.safetensors" in result.stdout
 
 
+TRAINED = """
+import signal, torch
+from neuprecond import cli
+from neuprecond.training.recipes import RECIPES, Ingredient, Recipe
+
+RECIPES["tiny"] = Recipe(
+    name="tiny", kind="spai", summary="for tests",
+    mix=(Ingredient("heat", (14, 18), (24, 30), (14, 18), 20),),
+    steps=8, width=4, rounds=1, pool=4, labels=0, every=2, pcg_steps=3, cautious=0,
+)
+step, taken = torch.optim.Adam.step, []
+
+def stopping(self, *args, **options):
+    if len(taken) == STOP:
+        signal.raise_signal(signal.SIGINT)
+    taken.append(1)
+    return step(self, *args, **options)
+
+torch.optim.Adam.step = stopping
+cli.app()
+"""
+
+
+def trained(stop, *arguments):
+    code = TRAINED.replace("STOP", str(stop))
+    command = [sys.executable, "-c", code, "train", "tiny", *(str(a) for a in arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+
+
+def test_ctrl_c_in_train_keeps_the_last_checkpoint_and_says_how_to_go_on(tmp_path):
+    pytest.importorskip("torch")
+    from neuprecond.zoo.files import read_weights
+
+    none = trained(1, "--out", tmp_path / "none", "--device", "cpu")
+    assert none.returncode == 130, none.stderr
+    assert none.stdout == ""
+    assert none.stderr == ("interrupted. No checkpoint was written yet, so nothing is kept.\n")
+    out = tmp_path / "runs"
+    done = trained(5, "--out", out, "--device", "cpu")
+    assert done.returncode == 130, done.stderr
+    assert done.stderr == (
+        f"interrupted. What was trained is in {out / 'tiny.checkpoint'}; the same command with "
+        "--resume goes on.\n"
+    )
+    assert sorted(path.name for path in out.iterdir()) == ["tiny.checkpoint"]
+    resumed = trained(-1, "--out", out, "--device", "cpu", "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    whole = trained(-1, "--out", tmp_path / "whole", "--device", "cpu")
+    assert whole.returncode == 0, whole.stderr
+    ours, theirs = (
+        read_weights(folder / "tiny.safetensors")[1] for folder in (out, tmp_path / "whole")
+    )
+    assert ours.keys() == theirs.keys()
+    assert all(np.array_equal(ours[key], theirs[key]) for key in theirs)
+
+
 # map
 
 
@@ -362,6 +422,22 @@ def test_map_draws_again(mapped):
     assert (out / "map.html").exists()
 
 
+def test_map_resumes_what_was_asked_for(mapped, tmp_path):
+    out, result = mapped
+    rows = (out / "counts.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    # As if interrupted after half of the rows.
+    half = rows[: len(rows) - json.loads(result.stdout)["runs"] // 2]
+    (tmp_path / "counts.csv").write_text("".join(half), encoding="utf-8")
+    again = run("map", "--resume", "--out", tmp_path, "--json")
+    assert again.exit_code == 0, again.output
+    assert json.loads(again.stdout)["runs"] == json.loads(result.stdout)["runs"]
+    old = [line for line in half if not line.startswith("# asked")]
+    (tmp_path / "counts.csv").write_text("".join(old), encoding="utf-8")
+    refused = run("map", "--resume", "--out", tmp_path)
+    assert refused.exit_code == 2
+    assert "does not record what was asked for" in refused.stderr
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGINT to a child")
 def test_ctrl_c_keeps_the_rows_and_says_how_to_go_on(tmp_path):
     pytest.importorskip("matplotlib")
@@ -379,7 +455,7 @@ def test_ctrl_c_keeps_the_rows_and_says_how_to_go_on(tmp_path):
     stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 130, stderr
     assert stdout == ""
-    assert "--resume goes on" in stderr
+    assert f"neuprecond map --out {tmp_path} --resume goes on" in stderr
     assert (tmp_path / "map.html").exists()
     from neuprecond.report import Counts
 

@@ -33,6 +33,8 @@ TITLES = {
 }
 #: What the README shows; the others have a page of their own.
 SHOWN = ("diffusion2d", "heat", "advection")
+#: Of these suites only some sizes; breadth.md has them all.
+SHOWN_SIZES = {"heat": (64, 256, 512)}
 BREADTH = HERE / "breadth.md"
 HEADINGS = {
     "sa": "SA",
@@ -50,7 +52,11 @@ HEADINGS = {
 }
 
 
-def render(folder: Path = HERE, names: Sequence[str] = SHOWN) -> str:
+def render(
+    folder: Path = HERE,
+    names: Sequence[str] = SHOWN,
+    shown: Mapping[str, Sequence[int]] = SHOWN_SIZES,
+) -> str:
     """Measured suites as Markdown.
 
     Parameters
@@ -59,6 +65,8 @@ def render(folder: Path = HERE, names: Sequence[str] = SHOWN) -> str:
         Where the CSV files of ``measure.py`` are.
     names : sequence of str
         Which suites.
+    shown : mapping of str to sequence of int
+        Sizes to show of a suite; all of those that are not named.
     """
     parts = []
     for name in names:
@@ -66,12 +74,18 @@ def render(folder: Path = HERE, names: Sequence[str] = SHOWN) -> str:
         path = folder / f"{name}.csv"
         if path.exists():
             about, rows = read_rows(path)
-            parts.append(section(TITLES[name], suite, about, rows))
+            parts.append(section(TITLES[name], suite, about, rows, shown.get(name)))
     return "\n\n".join(parts) or "Not measured yet."
 
 
-def section(title: str, suite: Suite, about: Mapping[str, str], rows: Sequence[Row]) -> str:
-    """One suite: counts by case, ratios, and where the figures come from."""
+def section(
+    title: str,
+    suite: Suite,
+    about: Mapping[str, str],
+    rows: Sequence[Row],
+    shown: Sequence[int] | None = None,
+) -> str:
+    """One suite: counts by case, ratios of all sizes, and where the figures come from."""
     names = (*suite.panel, TWIN, LEARNED)
     sizes = {row.size for row in rows}
     seeds = len({row.seed for row in rows})
@@ -87,10 +101,17 @@ def section(title: str, suite: Suite, about: Mapping[str, str], rows: Sequence[R
         "|---" + ("|---:" if len(sizes) > 1 else "") + "|---:" * len(names) + "|",
     ]
     for case, size in dict.fromkeys((row.case, row.size) for row in rows):
+        if shown is not None and size not in shown:
+            continue
         here = [row for row in rows if (row.case, row.size) == (case, size)]
         counts = [mean_count([row for row in here if row.M == name]) for name in names]
         counts[-1] = f"**{counts[-1]}**"
         lines.append(_row(case, *([f"{size}{power[case]}"] if len(sizes) > 1 else []), *counts))
+    left_out = sorted(sizes - set(sizes if shown is None else shown))
+    if left_out:
+        named = " and ".join(f"{size}²" for size in left_out)
+        page = "datasets/results/breadth.md"
+        lines += ["", f"{named} are in [{page}]({page}); what follows is over all sizes."]
     found = ratios(rows, suite)
     lines += [
         "",
@@ -148,8 +169,9 @@ def filled(text: str, table: str) -> str:
 def main() -> None:
     """Fill the README's table, and the page of the other suites, from the CSV files."""
     README.write_text(filled(README.read_text(encoding="utf-8"), render()), encoding="utf-8")
-    others = [name for name in SUITES if name not in SHOWN]
-    BREADTH.write_text(f"# Beyond the plane\n\n{render(names=others)}\n", encoding="utf-8")
+    others = [*(name for name in SUITES if name not in SHOWN), *SHOWN_SIZES]
+    page = f"# Beyond the plane, and all sizes\n\n{render(names=others, shown={})}\n"
+    BREADTH.write_text(page, encoding="utf-8")
     print(f"wrote {README.name} and {BREADTH.name}")
 
 

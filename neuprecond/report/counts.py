@@ -63,7 +63,7 @@ VARIANTS = ("cA", "PAPᵀ", "SAS", "SAS, B given")
 INVARIANT = ("heat", "poisson2d", "delaunay", "lognormal", "anisotropic")
 
 # All of the head but this must be the same for a run to go on.
-FREE = ("command", "date", "wall")
+FREE = ("command", "asked", "date", "wall")
 CONVERGED = ("converged", "zero right-hand side")
 LONGEST_SENTENCE = 160
 # Residuals kept of a curve.

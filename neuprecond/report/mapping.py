@@ -1,11 +1,13 @@
 """The map from start to end: measure, keep every row, judge, draw, write the page."""
 
+import json
 import shlex
 import sys
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 from neuprecond.report.bench import Timing
 from neuprecond.report.counts import PEERS, Counts, Task, about, measure, tasks
@@ -53,7 +55,8 @@ def make_map(
     small : bool
         Minutes instead of hours: small sizes, the ends of the swept parameters.
     resume : bool
-        Go on with the rows that are in the folder.
+        Go on with the rows that are in the folder; with none of the settings above given, with
+        those that are recorded there.
     fresh : bool
         Forget the rows that are in the folder.
     progress : callable or None
@@ -70,18 +73,28 @@ def make_map(
     ------
     ValueError
         If a name is unknown, or the folder holds rows and neither ``resume`` nor ``fresh`` is set,
-        or they were measured with other versions or models.
+        or they were measured with other versions or models, or there is nothing to resume.
     ModuleNotFoundError
         If matplotlib or scikit-fem is missing.
     BenchmarkError
         If a count is lower than the light cone allows.
     """
     out = Path(out)
+    asked: dict[str, Any] = {
+        "families": None if families is None else list(families),
+        "models": list(models),
+        "sizes": None if sizes is None else [int(size) for size in sizes],
+        "seeds": seeds,
+        "small": small,
+    }
+    if resume and not any(asked.values()):
+        asked = _recorded(out)
+    models, small = asked["models"], asked["small"]
     wanted = tasks(
-        families,
+        asked["families"],
         models=models,
-        sizes=tuple(sizes or SIZES["small" if small else "middle"]),
-        seeds=seeds or (2 if small else 3),
+        sizes=tuple(asked["sizes"] or SIZES["small" if small else "middle"]),
+        seeds=asked["seeds"] or (2 if small else 3),
         ends_only=small,
     )
     _require("matplotlib", "plots", "the map draws figures")
@@ -96,9 +109,10 @@ def make_map(
                 "with --fresh, or write elsewhere with --out."
             )
         counts.require_same(head)
+        counts.head["asked"] = json.dumps(asked)
         counts.write()
     else:
-        counts = Counts.start(out, head)
+        counts = Counts.start(out, {**head, "asked": json.dumps(asked)})
     done = {run.key for run in counts.runs}
     # A run costs about as the number of unknowns, the small ones something too.
     work = [len(task.keys()) * (task.place.unknowns + 2000.0) for task in wanted]
@@ -129,6 +143,20 @@ def make_map(
         counts = Counts.read(out)
         draw_map(out, counts=counts)
     return counts
+
+
+def _recorded(out: Path) -> dict[str, Any]:
+    """What the rows in a folder were asked for with, to go on with them."""
+    if not (out / "counts.csv").exists():
+        raise ValueError(f"{out} holds no rows to go on with: leave --resume out.")
+    counts = Counts.read(out)
+    if "asked" not in counts.head:
+        raise ValueError(
+            f"{counts.path} does not record what was asked for. Give the options again that it was "
+            f"measured with; its command was: {counts.head.get('command', 'not recorded')}"
+        )
+    asked: dict[str, Any] = json.loads(counts.head["asked"])
+    return asked
 
 
 def _warm_up(wanted: Sequence[Task]) -> None:

@@ -396,6 +396,7 @@ def _about(counts: Counts) -> str:
     facts = "".join(
         f"<dt>{html.escape(key)}</dt><dd>{html.escape(value)}</dd>"
         for key, value in counts.head.items()
+        if key != "asked"  # the command says it
     )
     return (
         f"<dl>{facts}</dl><p>counts.csv beside this page holds every run. κ is estimated by "

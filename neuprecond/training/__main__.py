@@ -1,12 +1,11 @@
 """python -m neuprecond.training NAME: train a packaged model anew."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from neuprecond.training.recipes import RECIPES
+from neuprecond.training.recipes import RECIPES, changed
 
 
 def main(
@@ -26,13 +25,10 @@ def main(
 
     if name not in RECIPES:
         raise typer.BadParameter(f"unknown recipe {name!r}; known are {', '.join(RECIPES)}.")
-    recipe = RECIPES[name]
-    recipe = replace(
-        recipe,
-        steps=recipe.steps if steps is None else steps,
-        pool=recipe.pool if pool is None else pool,
-        labels=recipe.labels if labels is None else labels,
-    )
+    try:
+        recipe = changed(RECIPES[name], steps=steps, pool=pool, labels=labels)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
     path = train(recipe, out, seed=seed, device=device, resume=resume)
     typer.echo(f"wrote {path} and {path.with_suffix('.toml')}")
 

@@ -1,8 +1,8 @@
 """What each packaged model is trained on and for how long."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-__all__ = ["RECIPES", "Ingredient", "Recipe"]
+__all__ = ["RECIPES", "Ingredient", "Recipe", "changed"]
 
 
 @dataclass(frozen=True)
@@ -182,3 +182,50 @@ RECIPES = {
         labels=600,
     ),
 }
+
+
+# What a kind of model has no use for: it learns no plan, or nothing but the plan.
+UNUSED = {
+    "spai": {"labels": "has one plan, so there is nothing to label"},
+    "nonsymmetric": {
+        "steps": "learns which plan to take and no values, so it takes no steps",
+        "pool": "learns which plan to take and no values, so it has no pool",
+    },
+}
+
+
+def changed(
+    recipe: Recipe,
+    *,
+    steps: int | None = None,
+    pool: int | None = None,
+    labels: int | None = None,
+) -> Recipe:
+    """A recipe with other numbers, None for its own.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    steps, pool, labels : int or None
+        Instead of the recipe's.
+
+    Raises
+    ------
+    ValueError
+        If the kind of model has no use for one of them, or it is too small.
+
+    Examples
+    --------
+    >>> changed(RECIPES["heat"], steps=7).steps
+    7
+    """
+    asked = {"steps": steps, "pool": pool, "labels": labels}
+    given = {option: number for option, number in asked.items() if number is not None}
+    for option, number in given.items():
+        if why := UNUSED.get(recipe.kind, {}).get(option):
+            raise ValueError(
+                f"recipe {recipe.name!r} of kind {recipe.kind!r} {why}: leave out --{option}."
+            )
+        if number < 1:
+            raise ValueError(f"{option} must be at least 1, got {number}.")
+    return replace(recipe, **given)  # type: ignore[arg-type]

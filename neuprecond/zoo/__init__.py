@@ -126,8 +126,10 @@ def load(
     Returns
     -------
     ApproximateInverse, shape (n, n), or Model
-        A SciPy LinearOperator, float64 in and out, for ``M=`` of cg and gmres. It stays valid as
-        it is when A changes a little: load again when the number of steps has grown.
+        A SciPy LinearOperator, float64 in and out, for ``M=`` of cg, gmres and lobpcg. It is no
+        ``OPinv`` for eigsh, which needs exact solves and would give other eigenvalues without a
+        word. It stays valid as it is when A changes a little: load again when the number of steps
+        has grown.
 
     Raises
     ------
