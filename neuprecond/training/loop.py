@@ -2,18 +2,15 @@
 
 import hashlib
 import json
-import platform
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from safetensors.numpy import save
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator
 
@@ -28,11 +25,11 @@ from neuprecond.training.checkpoints import Progress as State
 from neuprecond.training.checkpoints import load_checkpoint, save_checkpoint
 from neuprecond.training.measure import fractional_count
 from neuprecond.training.nonsymmetric import train_pick
+from neuprecond.training.output import Check, progress_bar, provenance, write_model
 from neuprecond.training.pick import DENSITY_SHARE, fit_pick, measure_plans
 from neuprecond.training.ranks import World, joined
 from neuprecond.training.recipes import Recipe
-from neuprecond.zoo.atomic import write_bytes, write_tensors
-from neuprecond.zoo.card import Card, network_facts, write_card
+from neuprecond.zoo.atomic import write_tensors
 
 __all__ = ["train"]
 
@@ -100,16 +97,6 @@ class _Spai:
 KINDS: dict[str, Kind] = {"multilevel": _Multilevel(), "spai": _Spai()}
 
 
-@dataclass(frozen=True)
-class _Check:
-    """A validation problem: what it takes the twin and the best classical method."""
-
-    family: str
-    unknowns: int
-    twin: float
-    classical: float
-
-
 #: A validation problem of this process: A, b and what builds the learned M.
 _Own = tuple[sparse.csr_array, np.ndarray, Callable[[], LinearOperator]]
 
@@ -123,16 +110,11 @@ def _rate(recipe: Recipe, step: int) -> float:
     return recipe.rate * max(0.5 * (1 + np.cos(np.pi * share)), 1e-4)
 
 
-def _bar(console: Console) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    return Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
-
-
 def _pool(recipe: Recipe, seed: int, console: Console, world: World) -> list[Any]:
     """The samples to train on; each process makes its share, all get all of them."""
     parts = ingredients(recipe, recipe.pool, np.random.default_rng([seed, 1]))
     kind, own = KINDS[recipe.kind], []
-    with _bar(console) as bar:
+    with progress_bar(console) as bar:
         for number in bar.track(world.mine(len(parts)), description="drawing problems"):
             part, rng = parts[number], np.random.default_rng([seed, 7, number])
             descend = rng.random() < recipe.coarse_share
@@ -144,13 +126,13 @@ def _pool(recipe: Recipe, seed: int, console: Console, world: World) -> list[Any
 
 def _checks(
     recipe: Recipe, seed: int, net: torch.nn.Module, console: Console, world: World
-) -> tuple[list[_Check], list[_Own]]:
+) -> tuple[list[Check], list[_Own]]:
     """All validation problems, and those that this process solves."""
     rng = np.random.default_rng([seed, 2])
-    checks: list[_Check] = []
+    checks: list[Check] = []
     own: list[_Own] = []
     parts = [part for part in recipe.mix for _ in range(2)]
-    with _bar(console) as bar:
+    with progress_bar(console) as bar:
         for number in bar.track(world.mine(len(parts)), description="validation problems"):
             part = parts[number]
             size = (part.validation_size, part.validation_size)
@@ -161,7 +143,7 @@ def _checks(
                 fractional_count(A, b, precondition(name, A)) for name in _rivals(recipe)
             )
             own.append((A, b, learned))
-            checks.append(_Check(part.family, A.shape[0], fractional_count(A, b, twin), classical))
+            checks.append(Check(part.family, A.shape[0], fractional_count(A, b, twin), classical))
     return world.gathered(checks, len(parts)), own
 
 
@@ -169,7 +151,7 @@ def _rivals(recipe: Recipe) -> tuple[str, ...]:
     return ("sa08", "rs") if recipe.kind == "multilevel" else ("ic0", "fsai")
 
 
-def _validate(checks: list[_Check], own: list[_Own], world: World) -> tuple[float, np.ndarray]:
+def _validate(checks: list[Check], own: list[_Own], world: World) -> tuple[float, np.ndarray]:
     """Geometric mean of learned over twin, with the worst problem counted once more; all counts."""
     solved = [fractional_count(A, b, learned()) for A, b, learned in own]
     counts = np.array(world.gathered(solved, len(checks)))
@@ -262,7 +244,7 @@ def _train(
             save_checkpoint(checkpoint, net, optimiser, best, state, recipe=fingerprint)
 
     losses: list[float] = []
-    with _bar(console) as bar:
+    with progress_bar(console) as bar:
         task = bar.add_task("training", total=recipe.steps, completed=state.step)
         while state.step < recipe.steps:
             losses.append(_step(recipe, kind, net, optimiser, pool, seed, state.step, world))
@@ -292,10 +274,26 @@ def _train(
         pick, figures = fit_pick(statistics, costs, seed=seed)
         tensors |= {f"pick.{key}": value for key, value in pick.items()}
     state.seconds = time.perf_counter() - clock
-    facts = {"share": share, "pick": figures}
     path = folder / f"{recipe.name}.safetensors"
     if world.rank == 0:
-        path = _write(recipe, folder, tensors, checks, counts, state, facts, seed, device, world)
+        write_model(
+            recipe,
+            folder,
+            tensors,
+            checks,
+            counts,
+            network={"width": recipe.width, "rounds": recipe.rounds},
+            training={
+                "seed": seed,
+                "steps": recipe.steps,
+                "seconds": round(state.seconds),
+                **provenance(device, world),
+                "history": state.history,
+            },
+            sizes=[part.sizes for part in recipe.mix],
+            rivals=_rivals(recipe),
+            facts={"share": share, "pick": figures},
+        )
     # Nobody says that the file is there before it is.
     return world.from_first(path)
 
@@ -348,7 +346,7 @@ def _shrink(recipe: Recipe, seed: int, net: Any, console: Console, world: World)
     """
     rng = np.random.default_rng([seed, 6])
     kind, problems = KINDS[recipe.kind], []
-    with _bar(console) as bar:
+    with progress_bar(console) as bar:
         parts = [part for part in recipe.mix for _ in range(recipe.cautious)]
         for number, part in bar.track(list(enumerate(parts)), description="twin's iterations"):
             if number not in world.mine(len(parts)):
@@ -459,7 +457,7 @@ def _labels(
     key = json.dumps([recipe.labels, seed, list(PLANS), DENSITY_SHARE, digest.hexdigest()])
     # Process 0 alone need be able to read and write the folder.
     statistics, costs = world.from_first(_read_labels(path, key) if world.rank == 0 else ([], []))
-    with _bar(console) as bar:
+    with progress_bar(console) as bar:
         task = bar.add_task("measuring plans", total=len(parts), completed=len(costs))
 
         def measured(number: int) -> tuple[np.ndarray, np.ndarray]:
@@ -492,77 +490,3 @@ def _read_labels(path: Path, key: str) -> tuple[list[np.ndarray], list[np.ndarra
             return list(file.get_tensor("statistics")), list(file.get_tensor("costs"))
     except SafetensorError as error:
         raise WeightsError(f"{path} cannot be read ({error}); delete it to measure anew.") from None
-
-
-def _write(
-    recipe: Recipe,
-    folder: Path,
-    tensors: dict[str, np.ndarray],
-    checks: list[_Check],
-    counts: np.ndarray,
-    state: State,
-    facts: dict[str, Any],
-    seed: int,
-    device: str,
-    world: World,
-) -> Path:
-    content = save({key: np.ascontiguousarray(value) for key, value in tensors.items()})
-    twin = np.array([check.twin for check in checks])
-    classical = np.array([check.classical for check in checks])
-    families = sorted({check.family for check in checks})
-    by_family = {
-        family: {
-            "learned": round(float(np.mean(counts[where])), 2),
-            "twin": round(float(np.mean(twin[where])), 2),
-            "classical": round(float(np.mean(classical[where])), 2),
-        }
-        for family in families
-        for where in [[i for i, check in enumerate(checks) if check.family == family]]
-    }
-    card = Card(
-        name=recipe.name,
-        kind=recipe.kind,
-        summary=recipe.summary,
-        licence="Apache-2.0",
-        families=tuple(dict.fromkeys(part.family for part in recipe.mix)),
-        unknowns=_unknowns(checks),
-        sha256=hashlib.sha256(content).hexdigest(),
-        network={"width": recipe.width, "rounds": recipe.rounds, **network_facts(recipe.kind)},
-        training={
-            "seed": seed,
-            "steps": recipe.steps,
-            "seconds": round(state.seconds),
-            "device": device,
-            "processes": world.size,
-            "machine": platform.machine(),
-            "versions": _versions(),
-            "history": state.history,
-            "mix": [
-                {"family": p.family, "sizes": list(p.sizes), "weight": p.weight, **p.parameters}
-                for p in recipe.mix
-            ],
-        },
-        validation={
-            "learned_over_twin": round(float(np.exp(np.log(counts / twin).mean())), 4),
-            "learned_over_classical": round(float(np.exp(np.log(counts / classical).mean())), 4),
-            "classical": list(_rivals(recipe)),
-            **facts,
-            "iterations": by_family,
-        },
-    )
-    path = folder / f"{recipe.name}.safetensors"
-    write_bytes(path, content)
-    write_bytes(path.with_suffix(".toml"), write_card(card).encode())
-    return path
-
-
-def _unknowns(checks: list[_Check]) -> tuple[int, int]:
-    sizes = [check.unknowns for check in checks]
-    return min(sizes), max(sizes)
-
-
-def _versions() -> dict[str, str]:
-    from importlib.metadata import version
-
-    names = ("neuprecond", "torch", "torch-geometric", "numpy", "scipy", "pyamg", "numba")
-    return {name: version(name) for name in names} | {"python": platform.python_version()}

@@ -1,14 +1,11 @@
 """Training of the nonsymmetric kind: its pick, from plans that were all measured by GMRES."""
 
-import hashlib
 import json
-import platform
 import time
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from safetensors.numpy import save
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator
 
@@ -19,11 +16,10 @@ from neuprecond.nonsymmetric import FLOW_PLANS, build_two_sided, flow_statistics
 from neuprecond.training.batches import draw_problem, ingredients
 from neuprecond.training.labels import read_labels, write_labels
 from neuprecond.training.measure import fractional
+from neuprecond.training.output import Check, progress_bar, provenance, write_model
 from neuprecond.training.pick import DENSITY_SHARE, WORST, fit_pick, plan_cost
 from neuprecond.training.ranks import World
 from neuprecond.training.recipes import Recipe
-from neuprecond.zoo.atomic import write_bytes
-from neuprecond.zoo.card import Card, network_facts, write_card
 from neuprecond.zoo.model import pick_plan
 
 __all__ = ["gmres_count", "measure_flow_plans", "train_pick"]
@@ -107,8 +103,6 @@ def train_pick(
     Path
         Of the weights file.
     """
-    from neuprecond.training.loop import _bar, _versions
-
     world = world or World()
     clock = time.perf_counter()
     path = folder / f"{recipe.name}.labels"
@@ -116,7 +110,7 @@ def train_pick(
     found = read_labels(path, key) if resume and world.rank == 0 else ([], [], 0.0)
     statistics, costs, before = world.from_first(found)
     parts = ingredients(recipe, recipe.labels, np.random.default_rng([seed, 4]))
-    with _bar(console) as bar:
+    with progress_bar(console) as bar:
         task = bar.add_task("measuring plans", total=len(parts), completed=len(costs))
 
         def measured(number: int) -> tuple[np.ndarray, np.ndarray]:
@@ -142,77 +136,37 @@ def train_pick(
     tensors = {f"pick.{name}": value for name, value in pick.items()}
 
     single = list(FLOW_PLANS)[int(pick["cost"].argmin())]
-    rows: list[tuple[str, float, float, float]] = []
-    unknowns: list[int] = []
+    checks: list[Check] = []
+    counts: list[float] = []
     rng = np.random.default_rng([seed, 2])
-    with _bar(console) as bar:
+    with progress_bar(console) as bar:
         checked = [part for part in recipe.mix for _ in range(4)]
         for number, part in bar.track(list(enumerate(checked)), description="validation problems"):
             size = (part.validation_size, part.validation_size)
             problem = draw_problem(part, "validation", number, rng, size).problem
             A, b = problem.A, problem.b
-            unknowns.append(A.shape[0])
             learned = build_two_sided(
                 A, lambda left: pick_plan(pick, flow_statistics(left), FLOW_PLANS)
             )
             twin = build_two_sided(A, single)
             classical = min(gmres_count(A, b, make(A)) for make in RIVALS.values())
-            rows.append(
-                (part.family, gmres_count(A, b, learned), gmres_count(A, b, twin), classical)
-            )
-    counts = np.array([row[1:] for row in rows])
-    by_family = {
-        family: dict(
-            zip(
-                ("learned", "twin", "classical"),
-                (
-                    round(float(x), 2)
-                    for x in counts[[row[0] == family for row in rows]].mean(axis=0)
-                ),
-                strict=True,
-            )
-        )
-        for family in sorted({row[0] for row in rows})
-    }
-    ratios = np.exp(np.log(counts[:, :1] / counts[:, 1:]).mean(axis=0))
-    content = save({name: np.ascontiguousarray(value) for name, value in tensors.items()})
-    card = Card(
-        name=recipe.name,
-        kind=recipe.kind,
-        summary=recipe.summary,
-        licence="Apache-2.0",
-        families=tuple(dict.fromkeys(part.family for part in recipe.mix)),
-        unknowns=(min(unknowns), max(unknowns)),
-        sha256=hashlib.sha256(content).hexdigest(),
-        network=network_facts(recipe.kind),
+            counts.append(gmres_count(A, b, learned))
+            checks.append(Check(part.family, A.shape[0], gmres_count(A, b, twin), classical))
+    weights = write_model(
+        recipe,
+        folder,
+        tensors,
+        checks,
+        counts,
+        network={},
         training={
             "seed": seed,
             "problems": recipe.labels,
             "seconds": round(before + time.perf_counter() - clock),
-            "device": "cpu",
-            "processes": world.size,
-            "machine": platform.machine(),
-            "versions": _versions(),
-            "mix": [
-                {
-                    "family": p.family,
-                    "sizes": list(p.label_sizes),
-                    "weight": p.weight,
-                    **p.parameters,
-                }
-                for p in recipe.mix
-            ],
+            **provenance("cpu", world),
         },
-        validation={
-            "learned_over_twin": round(float(ratios[0]), 4),
-            "learned_over_classical": round(float(ratios[1]), 4),
-            "classical": list(RIVALS),
-            "twin_plan": single,
-            "pick": figures,
-            "iterations": by_family,
-        },
+        sizes=[part.label_sizes for part in recipe.mix],
+        rivals=tuple(RIVALS),
+        facts={"twin_plan": single, "pick": figures},
     )
-    weights = folder / f"{recipe.name}.safetensors"
-    write_bytes(weights, content)
-    write_bytes(weights.with_suffix(".toml"), write_card(card).encode())
     return world.from_first(weights)
