@@ -1,43 +1,124 @@
-"""Measured plans on disk: a training that was killed while measuring goes on where it was."""
+"""Measured plans, kept on disk: a training that was killed while measuring goes on where it was."""
 
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from rich.console import Console
 from safetensors import SafetensorError, safe_open
+from scipy import sparse
 
 from neuprecond.errors import WeightsError
+from neuprecond.training.batches import draw_problem, ingredients
+from neuprecond.training.output import progress_bar
+from neuprecond.training.ranks import World
+from neuprecond.training.recipes import Recipe
 from neuprecond.zoo.atomic import write_tensors
 
-__all__ = ["read_labels", "write_labels"]
+__all__ = ["Labels", "measured_labels"]
 
 
-def write_labels(
-    path: Path, key: str, statistics: list[np.ndarray], costs: list[np.ndarray], seconds: float
-) -> None:
-    """Write statistics and plan costs, whole or not at all, with what they were measured for."""
-    arrays = {
-        "statistics": np.array(statistics),
-        "costs": np.array(costs),
-        "seconds": np.array([seconds]),
-    }
-    write_tensors(path, arrays, {"key": key})
+@dataclass(frozen=True)
+class Labels:
+    """What a pick is trained on.
+
+    Attributes
+    ----------
+    statistics : ndarray, shape (problems, statistics)
+    costs : ndarray, shape (problems, plans)
+        Logarithms.
+    seconds : float
+        Spent on measuring, over all resumes.
+    """
+
+    statistics: np.ndarray
+    costs: np.ndarray
+    seconds: float
 
 
-def read_labels(path: Path, key: str) -> tuple[list[np.ndarray], list[np.ndarray], float]:
-    """Statistics, plan costs and seconds spent; empty where there are none for this key.
+def measured_labels(
+    recipe: Recipe,
+    folder: Path,
+    key: str,
+    measure: Callable[[sparse.csr_array, np.ndarray], tuple[np.ndarray, np.ndarray]],
+    *,
+    seed: int,
+    after: int,
+    resume: bool,
+    console: Console,
+    world: World,
+) -> Labels:
+    """Measure all plans on the recipe's labelled problems. Collective.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Its mix and its number of labels.
+    folder : Path
+        Gets NAME.labels, written again as results come in; process 0 alone need be able to read and
+        write there.
+    key : str
+        What decides on the results: a file with another key is not gone on from.
+    measure : callable
+        Gives statistics and plan costs of a matrix and a right-hand side.
+    seed : int
+        Decides on the problems.
+    after : int
+        Number of the training split's problem before the first labelled one's.
+    resume : bool
+        Go on from the file in the folder.
+    console : Console
+        Where progress goes.
+    world : World
+        The processes that measure.
+
+    Returns
+    -------
+    Labels
 
     Raises
     ------
     WeightsError
         If the file is damaged.
     """
+    clock = time.perf_counter()
+    path = folder / f"{recipe.name}.labels"
+    found = _read(path, key) if resume and world.rank == 0 else ([], [], 0.0)
+    statistics, costs, before = world.from_first(found)
+    parts = ingredients(recipe, recipe.labels, np.random.default_rng([seed, 4]))
+    with progress_bar(console) as bar:
+        task = bar.add_task("measuring plans", total=len(parts), completed=len(costs))
+
+        def measured(number: int) -> tuple[np.ndarray, np.ndarray]:
+            bar.advance(task, world.size)
+            part, own = parts[number], np.random.default_rng([seed, 5, number])
+            problem = draw_problem(part, "train", after + number, own, part.label_sizes).problem
+            return measure(problem.A, problem.b)
+
+        for results in world.results(len(costs), len(parts), measured):
+            for x, cost in results:
+                statistics.append(x)
+                costs.append(cost)
+            if world.rank == 0:
+                arrays = {"statistics": np.array(statistics), "costs": np.array(costs)}
+                arrays["seconds"] = np.array([before + time.perf_counter() - clock])
+                write_tensors(path, arrays, {"key": key})
+    seconds = before + time.perf_counter() - clock
+    return Labels(np.array(statistics), np.array(costs), seconds)
+
+
+def _read(path: Path, key: str) -> tuple[list[np.ndarray], list[np.ndarray], float]:
+    """Statistics, plan costs and seconds spent; empty where there are none for this key."""
     if not path.exists():
         return [], [], 0.0
     try:
         with safe_open(path, framework="numpy") as file:
             if (file.metadata() or {}).get("key") != key:
                 return [], [], 0.0
-            seconds = float(file.get_tensor("seconds")[0])
+            # Earlier versions did not always write it.
+            seconds = float(file.get_tensor("seconds")[0]) if "seconds" in file.keys() else 0.0
             return list(file.get_tensor("statistics")), list(file.get_tensor("costs")), seconds
     except SafetensorError as error:
         raise WeightsError(f"{path} cannot be read ({error}); delete it to measure anew.") from None

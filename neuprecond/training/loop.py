@@ -23,13 +23,13 @@ from neuprecond.training import multilevel, spai
 from neuprecond.training.batches import draw_problem, draw_size, ingredients
 from neuprecond.training.checkpoints import Progress as State
 from neuprecond.training.checkpoints import load_checkpoint, save_checkpoint
+from neuprecond.training.labels import Labels, measured_labels
 from neuprecond.training.measure import fractional_count
 from neuprecond.training.nonsymmetric import train_pick
 from neuprecond.training.output import Check, progress_bar, provenance, write_model
 from neuprecond.training.pick import DENSITY_SHARE, fit_pick, measure_plans
 from neuprecond.training.ranks import World, joined
 from neuprecond.training.recipes import Recipe
-from neuprecond.zoo.atomic import write_tensors
 
 __all__ = ["train"]
 
@@ -95,7 +95,6 @@ class _Spai:
 
 
 KINDS: dict[str, Kind] = {"multilevel": _Multilevel(), "spai": _Spai()}
-
 
 #: A validation problem of this process: A, b and what builds the learned M.
 _Own = tuple[sparse.csr_array, np.ndarray, Callable[[], LinearOperator]]
@@ -270,8 +269,8 @@ def _train(
     figures: dict[str, float] = {}
     if recipe.labels:
         weights = {key: value.cpu().numpy() for key, value in net.state_dict().items()}
-        statistics, costs = _labels(recipe, seed, weights, folder, console, world)
-        pick, figures = fit_pick(statistics, costs, seed=seed)
+        labels = _labels(recipe, seed, weights, folder, console, world)
+        pick, figures = fit_pick(labels.statistics, labels.costs, seed=seed)
         tensors |= {f"pick.{key}": value for key, value in pick.items()}
     state.seconds = time.perf_counter() - clock
     path = folder / f"{recipe.name}.safetensors"
@@ -446,47 +445,20 @@ def _labels(
     folder: Path,
     console: Console,
     world: World,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Statistics and plan costs of the labelled problems; kept on disk while they are measured."""
-    path = folder / f"{recipe.name}.labels"
-    rng = np.random.default_rng([seed, 4])
-    parts = ingredients(recipe, recipe.labels, rng)
-    # Plans are measured as they will be used, with the values just learned.
+) -> Labels:
+    """Statistics and plan costs of the labelled problems, with the values just learned."""
     values = level_network(weights)
     digest = hashlib.sha256(b"".join(weights[name].tobytes() for name in sorted(weights)))
-    key = json.dumps([recipe.labels, seed, list(PLANS), DENSITY_SHARE, digest.hexdigest()])
-    # Process 0 alone need be able to read and write the folder.
-    statistics, costs = world.from_first(_read_labels(path, key) if world.rank == 0 else ([], []))
-    with progress_bar(console) as bar:
-        task = bar.add_task("measuring plans", total=len(parts), completed=len(costs))
-
-        def measured(number: int) -> tuple[np.ndarray, np.ndarray]:
-            bar.advance(task, world.size)
-            part, own = parts[number], np.random.default_rng([seed, 5, number])
-            # Behind the pool's problems, so that none is seen twice.
-            after = recipe.pool + number
-            problem = draw_problem(part, "train", after, own, part.label_sizes).problem
-            return measure_plans(problem.A, problem.b, values)
-
-        for results in world.results(len(costs), len(parts), measured):
-            for x, cost in results:
-                statistics.append(x)
-                costs.append(cost)
-            if world.rank == 0:
-                arrays = {"statistics": np.array(statistics), "costs": np.array(costs)}
-                write_tensors(path, arrays, {"key": key})
-    return np.array(statistics), np.array(costs)
-
-
-def _read_labels(path: Path, key: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    from safetensors import SafetensorError, safe_open
-
-    if not path.exists():
-        return [], []
-    try:
-        with safe_open(path, framework="numpy") as file:
-            if (file.metadata() or {}).get("key") != key:
-                return [], []
-            return list(file.get_tensor("statistics")), list(file.get_tensor("costs"))
-    except SafetensorError as error:
-        raise WeightsError(f"{path} cannot be read ({error}); delete it to measure anew.") from None
+    return measured_labels(
+        recipe,
+        folder,
+        json.dumps([recipe.labels, seed, list(PLANS), DENSITY_SHARE, digest.hexdigest()]),
+        lambda A, b: measure_plans(A, b, values),
+        seed=seed,
+        # Behind the pool's problems, so that none is seen twice.
+        after=recipe.pool,
+        # The key tells whether a file is of these values.
+        resume=True,
+        console=console,
+        world=world,
+    )

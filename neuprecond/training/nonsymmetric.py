@@ -13,8 +13,8 @@ from neuprecond.classical import ilu
 from neuprecond.classical.nonsymmetric import air, smoothed_aggregation_nonsymmetric
 from neuprecond.krylov import solve
 from neuprecond.nonsymmetric import FLOW_PLANS, build_two_sided, flow_statistics, reduce_flow
-from neuprecond.training.batches import draw_problem, ingredients
-from neuprecond.training.labels import read_labels, write_labels
+from neuprecond.training.batches import draw_problem
+from neuprecond.training.labels import measured_labels
 from neuprecond.training.measure import fractional
 from neuprecond.training.output import Check, progress_bar, provenance, write_model
 from neuprecond.training.pick import DENSITY_SHARE, WORST, fit_pick, plan_cost
@@ -104,34 +104,23 @@ def train_pick(
         Of the weights file.
     """
     world = world or World()
+    labels = measured_labels(
+        recipe,
+        folder,
+        json.dumps([recipe.labels, seed, list(FLOW_PLANS), DENSITY_SHARE]),
+        measure_flow_plans,
+        seed=seed,
+        after=0,
+        resume=resume,
+        console=console,
+        world=world,
+    )
     clock = time.perf_counter()
-    path = folder / f"{recipe.name}.labels"
-    key = json.dumps([recipe.labels, seed, list(FLOW_PLANS), DENSITY_SHARE])
-    found = read_labels(path, key) if resume and world.rank == 0 else ([], [], 0.0)
-    statistics, costs, before = world.from_first(found)
-    parts = ingredients(recipe, recipe.labels, np.random.default_rng([seed, 4]))
-    with progress_bar(console) as bar:
-        task = bar.add_task("measuring plans", total=len(parts), completed=len(costs))
-
-        def measured(number: int) -> tuple[np.ndarray, np.ndarray]:
-            bar.advance(task, world.size)
-            part, own = parts[number], np.random.default_rng([seed, 5, number])
-            problem = draw_problem(part, "train", number, own, part.label_sizes).problem
-            return measure_flow_plans(problem.A, problem.b)
-
-        for results in world.results(len(costs), len(parts), measured):
-            for x, cost in results:
-                statistics.append(x)
-                costs.append(cost)
-            if world.rank == 0:
-                spent = before + time.perf_counter() - clock
-                write_labels(path, key, statistics, costs, spent)
     if world.rank > 0:
         # The rest is a minute's work of process 0.
-        return world.from_first(path)
-    table = np.array(costs)
-    pick, figures = fit_pick(np.array(statistics), table, seed=seed)
-    regret = np.minimum(table - table.min(axis=1, keepdims=True), WORST)
+        return world.from_first(folder)
+    pick, figures = fit_pick(labels.statistics, labels.costs, seed=seed)
+    regret = np.minimum(labels.costs - labels.costs.min(axis=1, keepdims=True), WORST)
     pick["cost"] = regret.mean(axis=0).astype(np.float32)
     tensors = {f"pick.{name}": value for name, value in pick.items()}
 
@@ -162,7 +151,7 @@ def train_pick(
         training={
             "seed": seed,
             "problems": recipe.labels,
-            "seconds": round(before + time.perf_counter() - clock),
+            "seconds": round(labels.seconds + time.perf_counter() - clock),
             **provenance("cpu", world),
         },
         sizes=[part.label_sizes for part in recipe.mix],
