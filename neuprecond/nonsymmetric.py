@@ -154,7 +154,6 @@ def build_two_sided(
     *,
     model: str = "twin",
     learned: bool = True,
-    setup_seconds: dict[str, float] | None = None,
 ) -> TwoSidedCycle:
     """The approximate inverse of a nonsymmetric A.
 
@@ -169,8 +168,6 @@ def build_two_sided(
         Name to show.
     learned : bool
         Whether the plan was picked by a network.
-    setup_seconds : dict, optional
-        Phases that were timed before.
 
     Returns
     -------
@@ -181,7 +178,7 @@ def build_two_sided(
     NotDefiniteError
         If A has a zero on its diagonal.
     """
-    seconds = dict(setup_seconds or {})
+    seconds: dict[str, float] = {}
     clock = time.perf_counter()
 
     def lap(phase: str) -> None:

@@ -9,8 +9,7 @@ from rich.console import Console
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator
 
-from neuprecond.classical import ilu
-from neuprecond.classical.nonsymmetric import air, smoothed_aggregation_nonsymmetric
+from neuprecond.classical import precondition
 from neuprecond.krylov import solve
 from neuprecond.nonsymmetric import FLOW_PLANS, build_two_sided, flow_statistics, reduce_flow
 from neuprecond.training.batches import draw_problem
@@ -25,7 +24,7 @@ from neuprecond.zoo.model import pick_plan
 __all__ = ["gmres_count", "measure_flow_plans", "train_pick"]
 
 # What a person would try on such a matrix.
-RIVALS = {"ilu": ilu, "sa-nonsymmetric": smoothed_aggregation_nonsymmetric, "air": air}
+RIVALS = ("ilu", "sa-nonsymmetric", "air")
 CAP = 150
 
 
@@ -49,7 +48,7 @@ def gmres_count(A: sparse.csr_array, b: np.ndarray, M: LinearOperator, *, cap: i
     True
     """
     record = solve(A, b, M=M, method="gmres", maxiter=cap)
-    if not record.converged or record.history is None:
+    if not record.converged:
         return float(cap)
     return fractional(record.history, cap)
 
@@ -79,7 +78,7 @@ def train_pick(
     seed: int,
     resume: bool,
     console: Console,
-    world: World | None = None,
+    world: World,
 ) -> Path:
     """Measure plans, fit the pick, validate it, and write weights and card.
 
@@ -95,15 +94,14 @@ def train_pick(
         Go on from the labels in the folder.
     console : Console
         Where progress goes.
-    world : World, optional
-        The processes that measure; only this one by default.
+    world : World
+        The processes that measure.
 
     Returns
     -------
     Path
         Of the weights file.
     """
-    world = world or World()
     labels = measured_labels(
         recipe,
         folder,
@@ -138,7 +136,7 @@ def train_pick(
                 A, lambda left: pick_plan(pick, flow_statistics(left), FLOW_PLANS)
             )
             twin = build_two_sided(A, single)
-            classical = min(gmres_count(A, b, make(A)) for make in RIVALS.values())
+            classical = min(gmres_count(A, b, precondition(name, A)) for name in RIVALS)
             counts.append(gmres_count(A, b, learned))
             checks.append(Check(part.family, A.shape[0], gmres_count(A, b, twin), classical))
     weights = write_model(
@@ -155,7 +153,7 @@ def train_pick(
             **provenance("cpu", world),
         },
         sizes=[part.label_sizes for part in recipe.mix],
-        rivals=tuple(RIVALS),
+        rivals=RIVALS,
         facts={"twin_plan": single, "pick": figures},
     )
     return world.from_first(weights)
