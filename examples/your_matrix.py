@@ -44,7 +44,7 @@ def main(
         print(f"note: {sentence}")
     print(M)
     # For a nonsymmetric A, and where no model covers it, M is not symmetric: GMRES, not CG.
-    method = "gmres" if M.kind in ("classical", "nonsymmetric") else "cg"
+    method = "cg" if M.symmetric else "gmres"
 
     numbers = {}
     for name, how in (("jacobi", "jacobi"), ("sa", "sa"), (M.model, M)):

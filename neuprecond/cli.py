@@ -352,13 +352,11 @@ def _preconditioner(model: str, A: Any, B: Any) -> Any:
 
 def _method(A: Any, M: Any) -> str:
     """Choose cg where both are symmetric and not indefinite to the eye, else gmres."""
-    from neuprecond.checks import SYMMETRY_TOLERANCE, asymmetry
+    from neuprecond.checks import SYMMETRY_TOLERANCE, asymmetry, one_sign
 
-    d = A.diagonal()
-    definite = not np.iscomplexobj(A) and (bool((d > 0).all()) or bool((d < 0).all()))
-    kind = getattr(M, "kind", "")
-    symmetric = kind not in ("classical", "nonsymmetric") and getattr(M, "symmetric", True)
-    return "cg" if definite and symmetric and asymmetry(A) <= SYMMETRY_TOLERANCE else "gmres"
+    definite = not np.iscomplexobj(A) and one_sign(A.diagonal())
+    symmetric = (M is None or M.symmetric) and asymmetry(A) <= SYMMETRY_TOLERANCE
+    return "cg" if definite and symmetric else "gmres"
 
 
 @app.command()

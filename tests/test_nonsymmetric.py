@@ -104,6 +104,7 @@ def test_auto_takes_it_and_says_that_cg_would_go_wrong(name):
         warnings.simplefilter("error")
         neuprecond.load("advection", problem.A)
     assert (M.model, M.kind, M.learned) == ("advection", "nonsymmetric", True)
+    assert not M.symmetric
     assert M.plan in FLOW_PLANS
     assert M.plan in str(M)
 
@@ -181,6 +182,7 @@ def test_a_zero_on_the_diagonal_is_refused_by_name_and_falls_back_by_auto():
     with pytest.warns(NeuprecondWarning):
         M = neuprecond.load("auto", A)
     assert M.kind == "classical"
+    assert not M.symmetric
 
 
 @pytest.mark.parametrize("A", [[[3.0]], [[2.0, 1.0], [0.0, 3.0]], np.triu(np.ones((150, 150)))])

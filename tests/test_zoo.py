@@ -97,6 +97,7 @@ def test_without_a_matrix_load_gives_the_model(name):
     M = model.precondition(A)
     assert M.model == name
     assert M.kind == model.card.kind
+    assert M.symmetric == (M.kind != "nonsymmetric")
     assert np.array_equal(M @ np.ones(400), quiet(name, A) @ np.ones(400))
 
 

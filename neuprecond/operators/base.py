@@ -14,14 +14,17 @@ __all__ = ["ApproximateInverse"]
 
 
 class ApproximateInverse(LinearOperator):
-    """A fixed, linear, symmetric M ≈ A⁻¹, float64 in and out.
+    """A fixed, linear M ≈ A⁻¹, float64 in and out.
 
     Attributes
     ----------
     model : str
         Name of the model that made it.
     kind : str
-        "spai" or "multilevel".
+        "spai", "multilevel", "nonsymmetric", or "classical" for a fall-back.
+    symmetric : bool
+        M equals its transpose, so that CG may use it. False for kind "nonsymmetric" and for
+        fall-backs, which are for GMRES.
     learned : bool
         False for the unlearned twin.
     density : float
@@ -33,6 +36,8 @@ class ApproximateInverse(LinearOperator):
     setup_seconds : dict of str to float
         Seconds by phase.
     """
+
+    symmetric: bool = True
 
     def __init__(
         self,

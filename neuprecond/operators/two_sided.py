@@ -154,6 +154,8 @@ class TwoSidedCycle(ApproximateInverse):
     M is fixed and linear, but not symmetric: for GMRES or BiCGStab, not CG.
     """
 
+    symmetric = False
+
     def __init__(
         self,
         stages: Sequence[Elimination | Smoothed],

@@ -60,6 +60,8 @@ class Fallback(ApproximateInverse):
         With the attributes of `neuprecond.classical`'s preconditioners.
     """
 
+    symmetric = False
+
     def __init__(self, M: LinearOperator) -> None:
         super().__init__(
             M.shape[0],

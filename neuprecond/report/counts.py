@@ -365,8 +365,11 @@ def _run(task: Task, problem: Problem, kappa: float, key: Key) -> tuple[Run, Cur
             with _quiet():
                 M, made = _made(problem, name, kind, variant, near_null=task.line.near_null)
             setup = perf_counter() - start
-            symmetric = bool(getattr(M, "symmetric", True)) and not made.endswith("fall-back")
-            method = task.line.method if symmetric else "gmres"
+            # A rival that CG cannot use takes GMRES, and so does a fall-back. A model takes the
+            # solver of the line, away from its home too: steps of two solvers do not compare.
+            suited = M is None or kind != "classical" or M.symmetric
+            suited = suited and not made.endswith("fall-back")
+            method = task.line.method if suited else "gmres"
             record = solve(
                 A,
                 problem.b,
