@@ -20,18 +20,21 @@ from neuprecond.problems.family import (
 __all__ = ["advection3d", "oneway", "upwind", "vortices"]
 
 
-def upwind(wind: Sequence[np.ndarray]) -> sparse.csr_array:
-    """First order upwind difference of w · grad u on a grid of unit cells, u = 0 around.
+def upwind(wind: Sequence[np.ndarray], diffusion: float = 0.0) -> sparse.csr_array:
+    """First order upwind difference of -ν Δu + w · grad u on a grid of unit cells, u = 0 around.
 
     Parameters
     ----------
     wind : sequence of ndarray, each of the grid's shape
         Component of w along each axis, at the unknowns.
+    diffusion : float
+        ν.
 
     Returns
     -------
     csr_array, shape (n, n)
-        Row sums are zero but at the walls that the wind comes from: an M-matrix with any diffusion.
+        Without diffusion row sums are zero but at the walls that the wind comes from; with any, it
+        is an M-matrix.
 
     Examples
     --------
@@ -42,14 +45,16 @@ def upwind(wind: Sequence[np.ndarray]) -> sparse.csr_array:
     """
     shape = np.shape(wind[0])
     number = np.arange(int(np.prod(shape))).reshape(shape)
-    diagonal = sum(np.abs(component) for component in wind)
-    rows, cols, values = [number.ravel()], [number.ravel()], [np.ravel(diagonal)]
+    diagonal = np.full(shape, 2.0 * len(wind) * diffusion)
+    for component in wind:
+        diagonal += np.abs(component)
+    rows, cols, values = [number.ravel()], [number.ravel()], [diagonal.ravel()]
     for axis, component in enumerate(wind):
         here, w = np.moveaxis(number, axis, 0), np.moveaxis(component, axis, 0)
         # A row takes its wind from the side that the wind blows from.
         rows += [here[1:].ravel(), here[:-1].ravel()]
         cols += [here[:-1].ravel(), here[1:].ravel()]
-        values += [-np.maximum(w[1:], 0.0).ravel(), np.minimum(w[:-1], 0.0).ravel()]
+        values += [(-diffusion - np.maximum(side, 0.0)).ravel() for side in (w[1:], -w[:-1])]
     entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(cols)))
     A = sparse.coo_array(entries, shape=(number.size, number.size)).tocsr()
     A.eliminate_zeros()

@@ -7,6 +7,7 @@ from scipy import sparse
 from neuprecond.problems.diffusion import diffusion_matrix
 from neuprecond.problems.dominant import random_square
 from neuprecond.problems.family import Problem, chosen, constant, log_uniform, made, started
+from neuprecond.problems.flows import upwind
 from neuprecond.problems.graphs import laplacian
 
 __all__ = ["advection", "gram", "helmholtz", "near_singular", "poisson1d", "saddle"]
@@ -275,22 +276,7 @@ def advection(
     else:
         raise ValueError(f"wind must be 'constant' or 'recirculating', got {wind!r}.")
     speed = np.sqrt(along[0] ** 2 + along[1] ** 2).max()
-    along = [component * (peclet / speed) for component in along]
-
-    number = np.arange(size**2).reshape(size, size)
-    diagonal = 4.0 + np.abs(along[0]) + np.abs(along[1])
-    rows, cols, values = [number.ravel()], [number.ravel()], [diagonal.ravel()]
-    for axis, component in enumerate(along):
-        here = np.moveaxis(number, axis, 0)
-        w = np.moveaxis(component, axis, 0)
-        # Upwind: a row takes its wind from the side that the wind blows from.
-        rows += [here[1:].ravel(), here[:-1].ravel()]
-        cols += [here[:-1].ravel(), here[1:].ravel()]
-        values += [-1.0 - np.maximum(w[1:], 0.0).ravel(), -1.0 + np.minimum(w[:-1], 0.0).ravel()]
-    A = sparse.coo_array(
-        (np.concatenate(values), (np.concatenate(rows), np.concatenate(cols))),
-        shape=(size**2, size**2),
-    )
+    A = upwind([component * (peclet / speed) for component in along], diffusion=1.0)
     parameters: dict[str, float | int | str] = {"size": size, "peclet": peclet, "wind": wind}
     if wind == "constant":
         parameters["angle"] = angle
