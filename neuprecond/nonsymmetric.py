@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy import linalg, sparse
@@ -10,7 +11,7 @@ from scipy.sparse.linalg import LinearOperator
 
 from neuprecond import rows
 from neuprecond.classical.incomplete import ilu
-from neuprecond.classical.nonsymmetric import flow_order, ilu0
+from neuprecond.classical.nonsymmetric import OrderedFactors, flow_order, ilu0
 from neuprecond.errors import NotDefiniteError
 from neuprecond.hierarchy import LEAST_SHARE, MOST_NEIGHBOURS, coarsen, near_null_scaling
 from neuprecond.operators.cycle import COARSEST
@@ -63,9 +64,6 @@ FLOW_PLANS = {
     "ilu-loose": FlowPlan(drop=1e-3, fill=20.0),
 }
 
-#: Decides on a plan, by name, from the matrix that is left after elimination.
-FlowPick = Callable[[sparse.csr_array], str]
-
 
 @dataclass(frozen=True)
 class FlowReduction:
@@ -87,6 +85,15 @@ class FlowReduction:
     stages: tuple[Elimination, ...]
     left: np.ndarray
     right: np.ndarray
+
+    @cached_property
+    def order(self) -> np.ndarray:
+        """What is left, ordered along the flow: found once, for statistics and smoother."""
+        return flow_order(self.A)
+
+
+#: Decides on a plan, by name, from what is left after elimination.
+FlowPick = Callable[[FlowReduction], str]
 
 
 def _unit_diagonal(A: sparse.csr_array) -> tuple[sparse.csr_array, np.ndarray, np.ndarray]:
@@ -162,8 +169,8 @@ def build_two_sided(
     A : csr_array, shape (n, n)
         With a whole diagonal, as `checks.as_csr` gives it.
     plan : str or callable
-        One of `FLOW_PLANS`, or what picks one from the matrix that is left after elimination. Where
-        a factorisation breaks down, the first plan is taken.
+        One of `FLOW_PLANS`, or what picks one from what is left after elimination. Where a
+        factorisation breaks down, the first plan is taken.
     model : str
         Name to show.
     learned : bool
@@ -197,7 +204,7 @@ def build_two_sided(
     if reduction.A.shape[0] <= COARSEST:
         name = next(iter(FLOW_PLANS))
     else:
-        name = plan(reduction.A) if callable(plan) else plan
+        name = plan(reduction) if callable(plan) else plan
     lap("pick")
     stages: list[Elimination | Smoothed] = list(reduction.stages)
     bottom: np.ndarray | LinearOperator
@@ -214,7 +221,7 @@ def build_two_sided(
     if chosen.bases:
         levels, last = _levels(reduction, chosen)
         stages += levels
-        bottom, cost = _bottom(last)
+        bottom, cost = _bottom(last, reduction)
         entries = last.nnz
         lap("levels")
     return TwoSidedCycle(
@@ -259,19 +266,26 @@ def _levels(reduction: FlowReduction, plan: FlowPlan) -> tuple[list[Smoothed], s
         if coarse.nnz > LARGEST_GROWTH * A.nnz or not np.isfinite(coarse.data).all():
             break
         coarse.sort_indices()
-        S = ilu0(A)
+        S = _along_flow(A, reduction)
         levels.append(Smoothed(A, S, P, R, S.density * max(A.nnz, 1)))
         A, v = coarse, None
     return levels, A
 
 
-def _bottom(A: sparse.csr_array) -> tuple[np.ndarray | LinearOperator, float]:
+def _along_flow(A: sparse.csr_array, reduction: FlowReduction) -> OrderedFactors:
+    """ILU(0) of a level's matrix; of the finest the order is known."""
+    return ilu0(A, order=reduction.order if A is reduction.A else None)
+
+
+def _bottom(
+    A: sparse.csr_array, reduction: FlowReduction
+) -> tuple[np.ndarray | LinearOperator, float]:
     """Invert the last matrix, or factor it incompletely where it is too large; with its cost."""
     if A.shape[0] <= LARGEST_BOTTOM:
         inverse = linalg.pinv(A.toarray())
         return inverse, float(inverse.size)
     if A.diagonal().all():
-        factors = ilu0(A)
+        factors = _along_flow(A, reduction)
         return factors, factors.density * A.nnz
     d = np.where(A.diagonal() == 0.0, 1.0, A.diagonal())
     return sparse.linalg.aslinearoperator(sparse.diags_array(1.0 / d)), float(len(d))
@@ -298,13 +312,15 @@ def _names() -> tuple[str, ...]:
 FLOW_STATISTICS = _names()
 
 
-def flow_statistics(A: sparse.csr_array) -> np.ndarray:
+def flow_statistics(A: sparse.csr_array, *, order: np.ndarray | None = None) -> np.ndarray:
     """Numbers that tell wind from diffusion, and a wind that goes round from one that passes.
 
     Parameters
     ----------
     A : csr_array, shape (n, n)
         Of unit diagonal.
+    order : ndarray of int, shape (n,), or None
+        `flow_order` of A, where it is known.
 
     Returns
     -------
@@ -334,7 +350,7 @@ def flow_statistics(A: sparse.csr_array) -> np.ndarray:
     )
     weight = float(np.abs(difference.data).sum() / both.data.sum())
     place = np.empty(n, dtype=np.int64)
-    place[flow_order(A)] = np.arange(n)
+    place[flow_order(A) if order is None else order] = np.arange(n)
     # In row i, what flows in from j: it should come before i.
     row = np.repeat(np.arange(n), np.diff(difference.indptr))
     inflow = np.maximum(difference.data, 0.0)

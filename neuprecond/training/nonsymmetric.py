@@ -133,7 +133,8 @@ def train_pick(
             problem = draw_problem(part, "validation", number, rng, size).problem
             A, b = problem.A, problem.b
             learned = build_two_sided(
-                A, lambda left: pick_plan(pick, flow_statistics(left), FLOW_PLANS)
+                A,
+                lambda left: pick_plan(pick, flow_statistics(left.A, order=left.order), FLOW_PLANS),
             )
             twin = build_two_sided(A, single)
             classical = min(gmres_count(A, b, precondition(name, A)) for name in RIVALS)

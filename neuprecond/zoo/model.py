@@ -16,6 +16,7 @@ from neuprecond.multilevel import PLANS, Pick, Plan, Values, build_cycle, reduce
 from neuprecond.nonsymmetric import (
     FLOW_PLANS,
     FLOW_STATISTICS,
+    FlowReduction,
     build_two_sided,
     flow_statistics,
     reduce_flow,
@@ -233,8 +234,8 @@ class Model:
         part, remarks = self._part("pick."), []
         seen: list[np.ndarray] = []
 
-        def pick(A: sparse.csr_array) -> str:
-            seen.append(flow_statistics(A))
+        def pick(left: FlowReduction) -> str:
+            seen.append(flow_statistics(left.A, order=left.order))
             return pick_plan(part, seen[0], FLOW_PLANS)
 
         # Unlearned is the one plan that costs least on average over the problems of training.
