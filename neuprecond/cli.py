@@ -5,7 +5,6 @@ Results go to stdout, all else to stderr; nothing moves or is coloured when pipe
 """
 
 import json
-import math
 import shlex
 import sys
 import warnings
@@ -24,6 +23,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 import neuprecond
+from neuprecond.plain import as_plain
 
 __all__ = ["app"]
 
@@ -581,20 +581,7 @@ def _whole(word: str) -> int:
 
 
 def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(_plain(value), ensure_ascii=False, allow_nan=False))
-
-
-def _plain(value: Any) -> Any:
-    """What JSON can hold: no NumPy types, no NaN."""
-    if isinstance(value, dict):
-        return {key: _plain(v) for key, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+    typer.echo(json.dumps(as_plain(value), ensure_ascii=False, allow_nan=False))
 
 
 if __name__ == "__main__":

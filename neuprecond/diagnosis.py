@@ -12,6 +12,7 @@ from neuprecond.expected import Expected
 from neuprecond.hierarchy import near_null_scaling, unit_diagonal
 from neuprecond.multilevel import reduce_exactly
 from neuprecond.operators.cycle import COARSEST
+from neuprecond.plain import as_plain
 from neuprecond.spectrum import Ends
 from neuprecond.zoo import VERY_FAR
 from neuprecond.zoo.choose import MULTILEVEL, NONSYMMETRIC, choose
@@ -202,7 +203,7 @@ class Diagnosis:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, numbers and words, as JSON takes them; None for what is not finite."""
-        plain: dict[str, Any] = _plain(asdict(self))
+        plain: dict[str, Any] = as_plain(asdict(self))
         return plain
 
     def lines(self) -> list[tuple[str, str]]:
@@ -794,15 +795,3 @@ def _recommend(found: Diagnosis, A: sparse.csr_array, *, has_B: bool) -> str:
         f'Use load("auto", A) with CG, some {learned:.0f} steps; for a single right-hand side '
         f"PyAMG (some {pyamg:.0f}) has the shorter setup."
     )
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(v) for key, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
