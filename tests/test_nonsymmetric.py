@@ -1,6 +1,7 @@
 """The two-sided cycle for nonsymmetric A: laws, promises, and matrices that hurt."""
 
 import pickle
+import threading
 import warnings
 
 import numpy as np
@@ -154,6 +155,25 @@ def test_it_pickles_and_is_the_same_every_time():
     M, again = (neuprecond.load("advection", problem.A) for _ in range(2))
     assert np.array_equal(M @ problem.b, again @ problem.b)
     assert np.array_equal(pickle.loads(pickle.dumps(M)) @ problem.b, M @ problem.b)
+
+
+def test_the_adjoint_is_made_once_and_left_out_of_pickles():
+    M, r = build_two_sided(flow("vortex").A, "rs"), flow("vortex").b
+    before = len(pickle.dumps(M))
+    products = [M.rmatvec(r), M.H @ r, M.T @ r]
+    assert M.H is M.H
+    assert all(np.array_equal(products[0], product) for product in products)
+    assert len(pickle.dumps(M)) == before
+    assert np.array_equal(pickle.loads(pickle.dumps(M)).rmatvec(r), products[0])
+
+    fresh, found = build_two_sided(flow("vortex").A, "rs"), []
+    threads = [threading.Thread(target=lambda: found.append(fresh.rmatvec(r))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 4
+    assert all(np.array_equal(product, products[0]) for product in found)
 
 
 def test_a_is_not_changed():

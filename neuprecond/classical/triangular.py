@@ -1,6 +1,8 @@
 """Sparse triangles and their solves, for one right-hand side or for many at once."""
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -49,8 +51,16 @@ class Triangle:
         return self.strict.nnz + len(self.inverse_diagonal)
 
     def adjoint(self) -> "Triangle":
-        """Take Tᴴ, the triangle of the other kind."""
+        """Take Tᴴ, the triangle of the other kind; made at the first call and kept."""
+        return self._adjoint
+
+    @cached_property
+    def _adjoint(self) -> "Triangle":
         return Triangle(self.strict.conj().T.tocsr(), self.inverse_diagonal.conj(), not self.upper)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle without the adjoint, which is soon made again."""
+        return {name: value for name, value in vars(self).items() if name != "_adjoint"}
 
     def solve(self, R: np.ndarray) -> np.ndarray:
         """Return T⁻¹ R for R of shape (n,) or (n, k); R keeps its values."""

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import cached_property
+from typing import Any, Protocol
 
 import numpy as np
 from scipy import sparse
@@ -200,6 +201,13 @@ class TwoSidedCycle(ApproximateInverse):
         return self._stages[level].apply(R, lambda coarse: self._from(level + 1, coarse))
 
     def _adjoint(self) -> "TwoSidedCycle":
+        return self._kept_adjoint
+
+    # M is real.
+    _transpose = _adjoint
+
+    @cached_property
+    def _kept_adjoint(self) -> "TwoSidedCycle":
         bottom = self._bottom
         adjoint = bottom.T if isinstance(bottom, np.ndarray) else bottom.H
         return TwoSidedCycle(
@@ -216,11 +224,12 @@ class TwoSidedCycle(ApproximateInverse):
             setup_seconds=self.setup_seconds,
         )
 
-    # M is real.
-    _transpose = _adjoint
-
     def _rmatvec(self, r: np.ndarray) -> np.ndarray:
-        return self._adjoint()._matvec(r)
+        return self._kept_adjoint._matvec(r)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle without the adjoint, which is soon made again."""
+        return {name: value for name, value in vars(self).items() if name != "_kept_adjoint"}
 
     def _level_lines(self) -> list[str]:
         lines = [f"  plan {self.plan!r}", "  level   unknowns     nonzeros"]
