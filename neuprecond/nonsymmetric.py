@@ -15,7 +15,7 @@ from neuprecond.classical.nonsymmetric import OrderedFactors, flow_order, ilu0
 from neuprecond.errors import NotDefiniteError
 from neuprecond.hierarchy import LEAST_SHARE, MOST_NEIGHBOURS, coarsen, near_null_scaling
 from neuprecond.operators.cycle import COARSEST
-from neuprecond.operators.two_sided import Elimination, Smoothed, TwoSidedCycle
+from neuprecond.operators.two_sided import Elimination, Smoothed, Stage, TwoSidedCycle
 
 __all__ = [
     "FLOW_PLANS",
@@ -206,7 +206,7 @@ def build_two_sided(
     else:
         name = plan(reduction) if callable(plan) else plan
     lap("pick")
-    stages: list[Elimination | Smoothed] = list(reduction.stages)
+    stages: list[Stage] = list(reduction.stages)
     bottom: np.ndarray | LinearOperator
     chosen = FLOW_PLANS[name]
     if not chosen.bases:

@@ -1,9 +1,9 @@
 """The cycle for nonsymmetric A as a SciPy operator: restriction is not prolongation's transpose."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -11,22 +11,10 @@ from scipy.sparse.linalg import LinearOperator
 
 from neuprecond.operators.base import ApproximateInverse
 
-__all__ = ["Elimination", "Smoothed", "TwoSidedCycle"]
+__all__ = ["Elimination", "Smoothed", "Stage", "TwoSidedCycle"]
 
-
-class _Stage(Protocol):
-    @property
-    def unknowns(self) -> int: ...
-    @property
-    def multiplications(self) -> float: ...
-    @property
-    def stored(self) -> int: ...
-    def apply(self, R: np.ndarray, below: "_Below") -> np.ndarray: ...
-    def adjoint(self) -> "_Stage": ...
-
-
-class _Below(Protocol):
-    def __call__(self, R: np.ndarray) -> np.ndarray: ...
+#: What is applied to a coarser level's residuals, of shape (n,) or (n, k).
+Below = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -67,7 +55,7 @@ class Elimination:
         """Entries of this level's matrix."""
         return self.upper.nnz + self.lower.nnz + self.unknowns
 
-    def apply(self, R: np.ndarray, below: _Below) -> np.ndarray:
+    def apply(self, R: np.ndarray, below: Below) -> np.ndarray:
         """Solve by block elimination, the kept unknowns by what is below."""
         Z = np.empty_like(R)
         first = R[self.eliminated]
@@ -120,7 +108,7 @@ class Smoothed:
         """Entries of this level's matrix."""
         return self.A.nnz
 
-    def apply(self, R: np.ndarray, below: _Below) -> np.ndarray:
+    def apply(self, R: np.ndarray, below: Below) -> np.ndarray:
         """Smooth, correct, smooth, from zero."""
         X = self.S @ R
         X += self.P @ below(self.R @ (R - self.A @ X))
@@ -130,6 +118,10 @@ class Smoothed:
         """The same for Aᵀ; sweeps before and after are one each, so the order stays."""
         A, P, R = (sparse.csr_array(x.T.tocsr()) for x in (self.A, self.R, self.P))
         return Smoothed(A, self.S.H, P, R, self.cost)
+
+
+#: A level of the cycle.
+Stage = Elimination | Smoothed
 
 
 class TwoSidedCycle(ApproximateInverse):
@@ -159,7 +151,7 @@ class TwoSidedCycle(ApproximateInverse):
 
     def __init__(
         self,
-        stages: Sequence[Elimination | Smoothed],
+        stages: Sequence[Stage],
         bottom: np.ndarray | LinearOperator,
         left: np.ndarray,
         right: np.ndarray,
@@ -173,7 +165,7 @@ class TwoSidedCycle(ApproximateInverse):
         setup_seconds: dict[str, float],
     ) -> None:
         self.plan = plan
-        self._stages: tuple[_Stage, ...] = tuple(stages)
+        self._stages = tuple(stages)
         self._bottom, self._left, self._right = bottom, left, right
         self._nnz, self._bottom_cost, self._bottom_entries = nnz, bottom_cost, bottom_entries
         cost = sum(stage.multiplications for stage in self._stages) + bottom_cost
@@ -211,7 +203,7 @@ class TwoSidedCycle(ApproximateInverse):
         bottom = self._bottom
         adjoint = bottom.T if isinstance(bottom, np.ndarray) else bottom.H
         return TwoSidedCycle(
-            [stage.adjoint() for stage in self._stages],  # type: ignore[misc]
+            [stage.adjoint() for stage in self._stages],
             adjoint,
             self._right,
             self._left,
