@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from recipes import TINY
 from rich.console import Console
 from safetensors import safe_open
 
@@ -23,21 +24,6 @@ from neuprecond.training.recipes import Ingredient, Recipe
 from neuprecond.zoo.files import read_weights
 
 SILENT = Console(quiet=True)
-# An odd batch, so that processes have unequal shares of it.
-TINY = Recipe(
-    name="tiny",
-    kind="multilevel",
-    summary="for tests",
-    mix=(Ingredient("lognormal", (14, 18), (24, 30), (14, 18), 20),),
-    steps=6,
-    batch=5,
-    width=4,
-    rounds=1,
-    pool=6,
-    labels=6,
-    every=2,
-    pcg_steps=3,
-)
 CAUTIOUS = Recipe(
     name="cautious",
     kind="spai",

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from recipes import TINY
 from rich.console import Console
 from scipy import sparse
 
@@ -18,23 +19,10 @@ from neuprecond.training.losses import pcg_loss
 from neuprecond.training.measure import fractional_count
 from neuprecond.training.pick import DENSITY_SHARE, fit_pick, measure_plans
 from neuprecond.training.products import galerkin, matmul
-from neuprecond.training.recipes import RECIPES, Ingredient, Recipe
+from neuprecond.training.recipes import RECIPES
 from neuprecond.zoo.files import read_weights
 
 SILENT = Console(quiet=True)
-TINY = Recipe(
-    name="tiny",
-    kind="multilevel",
-    summary="for tests",
-    mix=(Ingredient("lognormal", (14, 18), (24, 30), (14, 18), 20),),
-    steps=6,
-    width=4,
-    rounds=1,
-    pool=6,
-    labels=6,
-    every=2,
-    pcg_steps=3,
-)
 
 
 def lively(width: int = 8, seed: int = 5) -> torch.nn.Module:
