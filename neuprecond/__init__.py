@@ -14,7 +14,7 @@ from neuprecond.errors import Interrupted, NeuprecondWarning, NotDefiniteError, 
 if TYPE_CHECKING:
     from neuprecond.diagnosis import Diagnosis, diagnose
     from neuprecond.krylov import SolveRecord, solve
-    from neuprecond.zoo import Model, load, load_model, models, save_model
+    from neuprecond.zoo import Model, load, load_model, models, reuse, save_model
 
 __all__ = [
     "Diagnosis",
@@ -28,6 +28,7 @@ __all__ = [
     "load",
     "load_model",
     "models",
+    "reuse",
     "save_model",
     "solve",
 ]
@@ -43,6 +44,7 @@ _HOMES = {
     "load": "neuprecond.zoo",
     "load_model": "neuprecond.zoo",
     "models": "neuprecond.zoo",
+    "reuse": "neuprecond.zoo",
     "save_model": "neuprecond.zoo",
     "solve": "neuprecond.krylov",
 }

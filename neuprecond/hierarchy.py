@@ -16,6 +16,7 @@ __all__ = [
     "BASES",
     "LUMPED",
     "Elimination",
+    "KeptLevel",
     "Level",
     "coarsen",
     "eliminate",
@@ -96,6 +97,44 @@ class Level:
     strong: sparse.csr_array
     base: str
     coarse_nodes: np.ndarray
+
+
+@dataclass(frozen=True)
+class KeptLevel:
+    """What coarsening decided on, for another matrix of the same pattern: all but the values.
+
+    Attributes
+    ----------
+    base : str
+        One of `BASES`, or `LUMPED`.
+    indptr, indices : ndarray of int
+        The pattern of strong connections.
+    roots : ndarray of int, shape (nc,)
+        The unknown that each coarse unknown stands for.
+    several : bool
+        Several near-null vectors were kept.
+    """
+
+    base: str
+    indptr: np.ndarray
+    indices: np.ndarray
+    roots: np.ndarray
+    several: bool
+
+    @staticmethod
+    def of(level: Level) -> "KeptLevel":
+        """What to keep of a level."""
+        several = level.coarse_near_null.shape[1] > 1
+        return KeptLevel(
+            level.base, level.strong.indptr, level.strong.indices, level.roots, several
+        )
+
+    @property
+    def strong(self) -> sparse.csr_array:
+        """Strong connections, as ones."""
+        n = len(self.indptr) - 1
+        parts = np.ones(len(self.indices)), self.indices, self.indptr
+        return sparse.csr_array(parts, shape=(n, n))
 
 
 @dataclass(frozen=True)
@@ -328,17 +367,20 @@ def _has_hubs(A: sparse.csr_array) -> bool:
 
 
 def _split_and_interpolate(
-    A: sparse.csr_array, strong: sparse.csr_array
+    A: sparse.csr_array, strong: sparse.csr_array, roots: np.ndarray | None = None
 ) -> tuple[sparse.csr_array, np.ndarray]:
-    """Ruge-Stüben splitting and modified classical interpolation."""
-    splitting, influence = (np.zeros(A.shape[0], dtype=strong.indices.dtype) for _ in range(2))
-    turned = strong.T.tocsr()
-    links = strong.indptr, strong.indices, turned.indptr, turned.indices
-    amg_core.rs_cf_splitting(A.shape[0], *links, influence, splitting)
-    is_coarse = splitting == 1
-    roots = np.flatnonzero(is_coarse)
+    """Ruge-Stüben splitting, unless it is known, and modified classical interpolation."""
+    n = A.shape[0]
+    if roots is None:
+        splitting, influence = (np.zeros(n, dtype=strong.indices.dtype) for _ in range(2))
+        turned = strong.T.tocsr()
+        links = strong.indptr, strong.indices, turned.indptr, turned.indices
+        amg_core.rs_cf_splitting(n, *links, influence, splitting)
+        roots = np.flatnonzero(splitting == 1)
     if len(roots) == 0:
-        return sparse.csr_array((A.shape[0], 0)), roots
+        return sparse.csr_array((n, 0)), roots
+    is_coarse = np.zeros(n, dtype=np.bool_)
+    is_coarse[roots] = True
     return classical_interpolation(A, strong, is_coarse), roots
 
 
@@ -372,14 +414,18 @@ def node_numbers(B: np.ndarray) -> np.ndarray:
     return np.arange(n)
 
 
+def _members(nodes: np.ndarray) -> sparse.csr_array:
+    """Unknowns × nodes, ones where an unknown belongs to a node."""
+    n = len(nodes)
+    parts = np.ones(n), nodes, np.arange(n + 1)
+    return sparse.csr_array(parts, shape=(n, int(nodes.max()) + 1))
+
+
 def _node_strength(
     A: sparse.csr_array, nodes: np.ndarray
 ) -> tuple[sparse.csr_array, sparse.csr_array]:
     """Symmetric strength between nodes, by Frobenius norms of blocks; unknowns × nodes, ones."""
-    n = A.shape[0]
-    member = sparse.csr_array(
-        (np.ones(n), nodes, np.arange(n + 1)), shape=(n, int(nodes.max()) + 1)
-    )
+    member = _members(nodes)
     squares = sparse.csr_array((A.data**2, A.indices, A.indptr), shape=A.shape)
     blocks = sparse.csr_array(member.T @ squares @ member)
     blocks.data = np.sqrt(blocks.data)
@@ -449,6 +495,7 @@ def coarsen(
     B: np.ndarray | None = None,
     v: np.ndarray | None = None,
     nodes: np.ndarray | None = None,
+    kept: KeptLevel | None = None,
 ) -> Level | None:
     """One step of coarsening, or None where there is nothing left to coarsen.
 
@@ -464,6 +511,8 @@ def coarsen(
         The near-null vector of A when there is one only; ones by default. No entry may be zero.
     nodes : ndarray of int, shape (n,), optional
         With several near-null vectors, the node of each unknown: then nodes are aggregated.
+    kept : KeptLevel, optional
+        What was decided for another matrix of this pattern, instead of looking at A's values.
 
     Returns
     -------
@@ -488,24 +537,26 @@ def coarsen(
     if B is not None and B.shape[1] > 1:
         near_null = np.ones_like(s)
         nodes = np.arange(len(s)) if nodes is None else nodes
-        strong, member = _node_strength(scaled_A, nodes)
+        known = None if kept is None else (kept.strong, _members(nodes))
+        strong, member = known or _node_strength(scaled_A, nodes)
         P, roots, Bc, owner = _aggregate(A, scaled_A, strong, B, member, smooth=base != LUMPED)
         base = LUMPED if base == LUMPED else "sa"
     else:
         # In the unknowns x / v, constants are near-null: the textbook case PyAMG is written for.
         flat = A if v is None else scaled(A, v)
         near_null = 1.0 / s if v is None else v / s
-        strong = sparse.csr_array(_strength(flat, base, scaled_A))
+        strong = sparse.csr_array(_strength(flat, base, scaled_A)) if kept is None else kept.strong
         if base in ("sa", "sa0", LUMPED):
             ones, smooth = np.ones((A.shape[0], 1)), base != LUMPED
             P, roots, Bc, owner = _aggregate(flat, scaled_A, strong, ones, smooth=smooth)
         else:
-            P, roots = _split_and_interpolate(flat, strong)
+            known_roots = None if kept is None else kept.roots
+            P, roots = _split_and_interpolate(flat, strong, known_roots)
             Bc, owner = np.ones((len(roots), 1)), np.arange(len(roots))
         if v is not None:
             P.data *= np.repeat(v, np.diff(P.indptr))
     nc = P.shape[1]
-    if nc == 0 or nc > 0.9 * P.shape[0]:
+    if nc == 0 or (nc > 0.9 * P.shape[0] and kept is None):
         return None
     P.data *= np.repeat(1.0 / s, np.diff(P.indptr))
     P.sort_indices()

@@ -1,7 +1,7 @@
 """Setup of the multilevel M: coarsen, ask the network for values, build the cycle."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,6 +12,7 @@ from neuprecond.features import LevelFeatures, level_features
 from neuprecond.hierarchy import (
     LUMPED,
     Elimination,
+    KeptLevel,
     Level,
     coarsen,
     eliminate,
@@ -35,12 +36,14 @@ from neuprecond.operators.cycle import (
 
 __all__ = [
     "PLANS",
+    "Kept",
     "Pick",
     "Plan",
     "Reduction",
     "Values",
     "build_cycle",
     "changed_interpolation",
+    "interpolated_as_before",
     "on_matrix",
     "reduce_exactly",
     "smoother_diagonal",
@@ -91,6 +94,27 @@ PLANS = {
     "rs/sa0-w": Plan(("rs", "sa0"), (1, 2, 1)),
 }
 
+
+@dataclass(frozen=True)
+class Kept:
+    """What can be used again for another matrix of the same pattern.
+
+    Attributes
+    ----------
+    plan : Plan
+        How it was coarsened and cycled.
+    levels : tuple of KeptLevel
+        Of the levels below the eliminated ones.
+    smoothers : tuple of (ndarray, float)
+        Diagonal and fraction of the smoothers of `levels` and, where that is smoothed only, of what
+        is left.
+    """
+
+    plan: Plan
+    levels: tuple[KeptLevel, ...]
+    smoothers: tuple[tuple[np.ndarray | None, float], ...]
+
+
 # Bounds of what the network may change: a factor exp(±1) a row; half the geometric mean of a weight
 # and its row's largest, less for weights below a hundredth of it. Across a jump of the coefficient
 # by c, weights are of size 1/c and a change by δ costs the energy c δ²: with a change that does not
@@ -140,6 +164,7 @@ def build_cycle(
     model: str = "twin",
     setup_seconds: dict[str, float] | None = None,
     remarks: list[str] | None = None,
+    like: Cycle | None = None,
 ) -> Cycle:
     """The multilevel approximate inverse of A.
 
@@ -160,10 +185,18 @@ def build_cycle(
         Phases that were timed before.
     remarks : list of str, optional
         Gets a sentence where coarse matrices would have filled up.
+    like : Cycle, optional
+        Made for another matrix of A's pattern: its plan and all that was decided level by level are
+        taken over, and the values are A's own.
 
     Returns
     -------
     Cycle
+
+    Raises
+    ------
+    ValueError
+        If elimination leaves other unknowns than it left to ``like``.
     """
     seconds = {"pick": 0.0, "coarsen": 0.0, "features": 0.0, "network": 0.0, "products": 0.0}
     seconds = {**(setup_seconds or {}), **seconds}
@@ -176,12 +209,19 @@ def build_cycle(
         clock = now
 
     # Nodes of several unknowns stay together as they come.
-    order = local_order(A) if B is None or B.shape[1] == 1 else None
+    if like is not None:
+        order, plan = like.order, like.kept.plan
+    else:
+        order = local_order(A) if B is None or B.shape[1] == 1 else None
     if order is not None:
         A, B = renumbered(A, order), None if B is None else B[order]
         lap("order")
     reduction = reduce_exactly(A, B)
     current, v, B, stages = reduction.A, reduction.v, reduction.B, list(reduction.stages)
+    if like is not None:
+        before = [like.level(k) for k in range(like.levels - 1)]
+        eliminated = [level for level in before if level.eliminated]
+        _require_same_elimination(eliminated, [stage.level for stage in stages])
     lap("coarsen")
     if callable(plan):
         # What is inverted at once needs no plan.
@@ -195,9 +235,13 @@ def build_cycle(
     # perhaps worse, hierarchy than its twin.
     plain = current
     depth, total, lumped = 0, current.nnz, 0
-    while current.shape[0] > COARSEST and depth < MAX_LEVELS:
+    kept: list[KeptLevel] = []
+    smoothers: list[tuple[np.ndarray | None, float]] = []
+    last = MAX_LEVELS if like is None else len(like.kept.levels)
+    while current.shape[0] > COARSEST and depth < last:
         room = min(LARGEST_GROWTH * plain.nnz, LARGEST_COMPLEXITY * A.nnz - total)
-        for level in _candidates(plain, plan.base(depth), B=B, v=v, nodes=nodes):
+        decided = None if like is None else like.kept.levels[depth]
+        for level in _candidates(plain, plan.base(depth), B=B, v=v, nodes=nodes, kept=decided):
             lap("coarsen")
             fine = level if current is plain else on_matrix(level, current)
             P, d = fine.P0, np.ones(current.shape[0])
@@ -214,20 +258,23 @@ def build_cycle(
                 coarse, learned = galerkin_pair((level.A, level.P0), (fine.A, P))
             lap("products")
             # Nothing fills up less than aggregates of constants.
-            if coarse.nnz <= room or (single and level.base == LUMPED):
+            if coarse.nnz <= room or (single and level.base == LUMPED) or decided is not None:
                 break
         else:
             break
         total += coarse.nnz
         lumped += level.base == LUMPED
-        smoother_of_level = _smoother(fine.A, d, FRACTION if single else FRACTION_OF_BLOCKS)
+        fraction = FRACTION if single else FRACTION_OF_BLOCKS
+        smoother_of_level = _smoother(fine.A, d, fraction)
+        kept.append(KeptLevel.of(level))
+        smoothers.append((None if P is level.P0 else d, fraction))
         stages.append(_Stage(CycleLevel(fine.A, smoother_of_level, P), fine.s, plan.visit(depth)))
         current, plain = learned, coarse
         v, nodes = None, level.coarse_nodes
         B = level.coarse_near_null if level.coarse_near_null.shape[1] > 1 else None
         depth += 1
         lap("products")
-    if lumped and remarks is not None:
+    if lumped and remarks is not None and like is None:
         remarks.append(
             "the coarse matrices of A fill up: all levels would hold more than "
             f"{LARGEST_COMPLEXITY:.0f} times A's entries, one of them {LARGEST_GROWTH:.0f} times "
@@ -239,8 +286,9 @@ def build_cycle(
     if bottom.shape[0] > LARGEST_BOTTOM:
         # Nothing left to coarsen, too much to invert: this level is smoothed only.
         nothing = sparse.csr_array((bottom.shape[0], 0))
-        last = CycleLevel(bottom, _smoother(bottom, np.ones(bottom.shape[0])), nothing)
-        stages.append(_Stage(last, s, 1))
+        end = CycleLevel(bottom, _smoother(bottom, np.ones(bottom.shape[0])), nothing)
+        stages.append(_Stage(end, s, 1))
+        smoothers.append((None, FRACTION))
         bottom, s = sparse.csr_array((0, 0)), np.empty(0)
     levels = []
     for k, stage in enumerate(stages):
@@ -259,6 +307,97 @@ def build_cycle(
         learned=values is not None,
         nnz=A.nnz,
         order=order,
+        kept=Kept(plan, tuple(kept), tuple(smoothers)),
+        setup_seconds=seconds,
+    )
+
+
+def _require_same_elimination(before: Sequence[CycleLevel], now: Sequence[CycleLevel]) -> None:
+    """Raise where unknowns were eliminated that were not before, or the other way round.
+
+    The pattern decides on them but for entries of a Schur complement that cancel to zero.
+    """
+    same = len(before) == len(now) and all(
+        np.array_equal(old.S.indptr, new.S.indptr) for old, new in zip(before, now, strict=True)
+    )
+    if not same:
+        raise ValueError(
+            "elimination leaves other unknowns of A than of the matrix that M was made for, since "
+            "entries cancel in one of them: load again."
+        )
+
+
+def interpolated_as_before(
+    M: Cycle, A: sparse.csr_array, *, setup_seconds: dict[str, float] | None = None
+) -> Cycle:
+    """M for another matrix of the same pattern, with M's interpolation and smoother diagonals.
+
+    Scaling, elimination, Galerkin products, bounds of the smoothers and the coarsest inverse are
+    A's own; no network runs. Whatever the interpolation is, M is positive definite if A is.
+
+    Parameters
+    ----------
+    M : Cycle
+        From `build_cycle`.
+    A : csr_array, shape (n, n)
+        Symmetric, with a positive diagonal and the pattern of the matrix that M was made for.
+    setup_seconds : dict, optional
+        Phases that were timed before.
+
+    Returns
+    -------
+    Cycle
+
+    Raises
+    ------
+    ValueError
+        If elimination leaves other unknowns than it left to M.
+    """
+    clock = time.perf_counter()
+    nnz = A.nnz
+    A = A if M.order is None else renumbered(A, M.order)
+    current, s = unit_diagonal(A)
+    # M's levels work in scaled unknowns: what the scaling of the present one was, over what it is.
+    ratio = M.s / s
+    smoothers = iter(M.kept.smoothers)
+    levels: list[CycleLevel] = []
+    for k in range(M.levels - 1):
+        old = M.level(k)
+        if old.eliminated:
+            elimination = eliminate(current)
+            made = [] if elimination is None else [_eliminated(elimination).level]
+            _require_same_elimination([old], made)
+            assert elimination is not None
+            level, coarse, kept = made[0], elimination.schur, elimination.kept
+            # Kept unknowns have one entry, and it is the next level's scaling.
+            before = ratio[kept] * old.P.data[old.P.indptr[kept]]
+        else:
+            d, fraction = next(smoothers)
+            d = np.ones(current.shape[0]) if d is None else d
+            values = old.P.data * np.repeat(ratio, np.diff(old.P.indptr))
+            P = sparse.csr_array((values, old.P.indices, old.P.indptr), shape=old.P.shape)
+            level = CycleLevel(current, _smoother(current, d, fraction), P)
+            if P.shape[1] == 0:
+                levels.append(level)
+                current = sparse.csr_array((0, 0))
+                break
+            coarse, before = galerkin(current, P), np.ones(P.shape[1])
+        current, below = unit_diagonal(coarse)
+        P = level.P
+        scaled_P = sparse.csr_array((P.data * below[P.indices], P.indices, P.indptr), shape=P.shape)
+        levels.append(replace(level, P=scaled_P))
+        ratio = before / below
+    seconds = {**(setup_seconds or {}), "products": time.perf_counter() - clock}
+    return Cycle(
+        levels,
+        current,
+        s,
+        visits=[M.visits(k) for k in range(len(levels))],
+        model=M.model,
+        learned=M.learned,
+        nnz=nnz,
+        order=M.order,
+        kept=M.kept,
         setup_seconds=seconds,
     )
 
@@ -270,11 +409,18 @@ def _candidates(
     B: np.ndarray | None,
     v: np.ndarray | None,
     nodes: np.ndarray | None,
+    kept: KeptLevel | None = None,
 ) -> Iterator[Level]:
     """Ways to coarsen A, the wanted one first, each to be taken if its coarse matrix does not fill.
 
     Random graphs and networks with hubs fill up under any interpolation that is worth its name.
     """
+    if kept is not None:
+        B = B if kept.several else None
+        level = coarsen(A, kept.base, B=B, v=v, nodes=nodes, kept=kept)
+        if level is not None:
+            yield level
+        return
     level = coarsen(A, base, B=B, v=v, nodes=nodes)
     if level is None and B is None:
         # Couplings of many neighbours are all weak by an absolute measure.

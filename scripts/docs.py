@@ -23,6 +23,8 @@ DOCS = ROOT / "docs"
 NOBODY = "none converged"
 START, END = "<!-- table: {} -->", "<!-- end -->"
 RIGHT_HAND_SIDES = (1, 2, 3, 5, 10, 20)
+# Iterations after which a run is given up, in datasets/results/reuse.py.
+MOST = 1000
 
 # Modules of the reference, and which of their names are in it: None is all of __all__.
 MODULES: dict[str, tuple[str, ...] | None] = {
@@ -228,7 +230,7 @@ def anchors() -> dict[str, str]:
 
 def filled(page: str) -> str:
     """Put the tables where they belong."""
-    for name, rows in (("map", table()), ("sides", sides())):
+    for name, rows in (("map", table()), ("sides", sides()), ("reuse", changes())):
         start = START.format(name)
         before, rest = page.split(start)
         _, after = rest.split(END, 1)
@@ -299,6 +301,50 @@ def sides() -> str:
         mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
         first = sum(ratio < 1 for ratio in ratios)
         rows.append(f"| {count} | {mean:.2f} | {first} of {len(ratios)} |")
+    return "\n".join(rows)
+
+
+def changes() -> str:
+    """Iterations after a change of A by way, and what each way takes beside a new `load`."""
+    lines = (ROOT / "datasets" / "results" / "reuse.csv").read_text(encoding="utf-8").splitlines()
+    about = dict(line[2:].split(": ", 1) for line in lines if line[0] == "#")
+    measured = list(csv.DictReader(line for line in lines if line[0] != "#"))
+    ways = list(dict.fromkeys(row["way"] for row in measured))
+    rows = [
+        f"CG iterations to 1e-8, {measured[0]['n']} unknowns, M of `diffusion2d`.",
+        "",
+        "| what changes | by | " + " | ".join(ways) + " |",
+        "|---|---|" + "---:|" * len(ways),
+    ]
+    cells: dict[tuple[str, str], dict[str, dict[str, str]]] = {}
+    for row in measured:
+        cells.setdefault((row["family"], row["change"]), {})[row["way"]] = row
+    for (family, change), of in cells.items():
+        counts = [
+            of[way]["iterations"] if of[way]["converged"] == "True" else f"> {MOST}" for way in ways
+        ]
+        rows.append(f"| {family} | {change} | " + " | ".join(counts) + " |")
+    for title, parts in (
+        ("setup", ("setup_seconds",)),
+        ("setup + one solve", ("setup_seconds", "solve_seconds")),
+    ):
+        means = []
+        for way in ways:
+            seconds, loads = (
+                [sum(float(of[name][part]) for part in parts) for of in cells.values()]
+                for name in (way, "load")
+            )
+            ratios = [mine / other for mine, other in zip(seconds, loads, strict=True)]
+            mean = math.exp(sum(map(math.log, ratios)) / len(ratios)) if all(ratios) else 0.0
+            means.append(f"{mean:.2f}, at most {max(ratios):.2f}" if mean else "0")
+        rows.append(
+            f"| **{title}, seconds ÷ load's** | geometric mean | " + " | ".join(means) + " |"
+        )
+    rows += [
+        "",
+        f"Measured {about['date']} by `{about['command']}`: {about['machine']}; seconds are "
+        f"{about['seconds']}.",
+    ]
     return "\n".join(rows)
 
 

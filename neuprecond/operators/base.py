@@ -38,6 +38,8 @@ class ApproximateInverse(LinearOperator):
     """
 
     symmetric: bool = True
+    #: What `neuprecond.reuse` needs to know of how M was made.
+    origin: Any = None
 
     def __init__(
         self,

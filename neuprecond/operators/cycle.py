@@ -174,6 +174,8 @@ class Cycle(ApproximateInverse):
         The finest level and those below an eliminated one are run once.
     order : ndarray of unsigned integers, shape (n,), optional
         Which unknown of A is the i-th of the finest level and of s; all in place by default.
+    kept : object, optional
+        What the setup can use again for another matrix of A's pattern.
     **about
         What M tells of itself, see `ApproximateInverse`.
 
@@ -200,7 +202,9 @@ class Cycle(ApproximateInverse):
         nnz: int,
         setup_seconds: dict[str, float],
         order: np.ndarray | None = None,
+        kept: Any = None,
     ) -> None:
+        self.kept = kept
         self._s = s
         self._order = np.empty(0, dtype=np.uint32) if order is None else order
         self._schedule = _schedule(levels, visits)
@@ -250,6 +254,15 @@ class Cycle(ApproximateInverse):
         """Views of the matrices of a level, 0 the finest, in the order of `order`."""
         A, S, P = (self._matrix(3 * level + k) for k in range(3))
         return CycleLevel(A, S, P, eliminated=self._eliminated[level])
+
+    @property
+    def s(self) -> np.ndarray:
+        """Scaling of the finest level, in the order of `order`."""
+        return self._s
+
+    def visits(self, level: int) -> int:
+        """How often a level is run by the one above it."""
+        return self._visits[level]
 
     @property
     def order(self) -> np.ndarray | None:

@@ -34,6 +34,11 @@ class Negated(ApproximateInverse):
         )
         self._M = M
 
+    @property
+    def inner(self) -> ApproximateInverse:
+        """The approximate inverse of -A."""
+        return self._M
+
     def _apply_vector(self, r: np.ndarray) -> np.ndarray:
         return -self._M._apply_vector(r)
 

@@ -1,5 +1,6 @@
 """A model in memory: its card, its weights, and how it preconditions a matrix. No torch."""
 
+import hashlib
 import time
 import warnings
 from collections.abc import Iterable, Mapping
@@ -12,7 +13,15 @@ from neuprecond import checks, rows
 from neuprecond.errors import NeuprecondWarning, NotDefiniteError
 from neuprecond.hierarchy import unit_diagonal
 from neuprecond.inference import level_network
-from neuprecond.multilevel import PLANS, Pick, Plan, Values, build_cycle, reduce_exactly
+from neuprecond.multilevel import (
+    PLANS,
+    Pick,
+    Plan,
+    Values,
+    build_cycle,
+    interpolated_as_before,
+    reduce_exactly,
+)
 from neuprecond.nonsymmetric import (
     FLOW_PLANS,
     FLOW_STATISTICS,
@@ -22,12 +31,12 @@ from neuprecond.nonsymmetric import (
     reduce_flow,
 )
 from neuprecond.operators.base import ApproximateInverse
-from neuprecond.operators.cycle import COARSEST
+from neuprecond.operators.cycle import COARSEST, Cycle
 from neuprecond.spai import SpaiFeatures, SpaiValues, build_factored
 from neuprecond.statistics import STATISTICS, plan_statistics
 from neuprecond.zoo.card import Card
 
-__all__ = ["Model", "Outside", "least_dominance", "pick_plan"]
+__all__ = ["Model", "Origin", "Outside", "least_dominance", "pick_plan"]
 
 # Statistics are clipped to what training saw, this many standard deviations from its mean.
 CLIP = 4.0
@@ -150,6 +159,50 @@ class Model:
             warnings.warn(remark, NeuprecondWarning, stacklevel=2)
         return M
 
+    def rebuild(
+        self, M: ApproximateInverse, A: object, *, interpolate: bool = False
+    ) -> ApproximateInverse:
+        """M for another matrix of the same pattern; see `neuprecond.reuse`.
+
+        Parameters
+        ----------
+        M : ApproximateInverse
+            Made by this model.
+        A, interpolate
+            As for `neuprecond.reuse`.
+        """
+        start = time.perf_counter()
+        origin: Origin = M.origin
+        matrix = checks.as_csr(A)
+        if matrix.shape != M.shape or _digest(matrix) != origin.pattern:
+            was = "another pattern" if matrix.shape == M.shape else f"shape {M.shape}"
+            raise ValueError(
+                f"reuse needs an A of the pattern that M was made for, got {matrix.nnz} entries of "
+                f"shape {matrix.shape}, and M is for {was} (entries that are zero do not count). "
+                "Load again."
+            )
+        if not isinstance(M, Cycle):
+            plan = origin.plan
+            return self.build(matrix, None, learned=M.learned, plan=plan, far=np.inf)[0]
+        who = f"model {self.card.name!r}"
+        checks.require_symmetric(matrix, who=who)
+        checks.require_definite_diagonal(matrix, who=who)
+        seconds = {"check": time.perf_counter() - start}
+        if not interpolate:
+            new = interpolated_as_before(M, matrix, setup_seconds=seconds)
+        else:
+            new = build_cycle(
+                matrix,
+                self._values() if M.learned else None,
+                plan=M.kept.plan,
+                B=origin.B,
+                model=self.card.name,
+                setup_seconds=seconds,
+                like=M,
+            )
+        new.origin = origin
+        return new
+
     def build(
         self,
         A: object,
@@ -173,6 +226,7 @@ class Model:
         who = f"model {self.card.name!r}"
         if self.card.kind == "nonsymmetric":
             return self._build_two_sided(matrix, B, who, learned=learned, plan=plan, far=far)
+        pattern = _digest(matrix)
         checks.require_symmetric(matrix, who=who)
         checks.require_definite_diagonal(matrix, who=who)
         near_null = None if B is None else checks.require_near_null(B, matrix.shape[0])
@@ -185,6 +239,7 @@ class Model:
                 model=self.card.name,
                 setup_seconds=seconds,
             )
+            M.origin = Origin(self, pattern)
             remarks += _one_level_remarks(matrix, who) if far < np.inf else []
             if near_null is not None:
                 remarks.append(f"{who} is of one level and has no use for B; it is ignored.")
@@ -209,6 +264,7 @@ class Model:
             setup_seconds=seconds,
             remarks=remarks,
         )
+        M.origin = Origin(self, pattern, B=near_null)
         if far == np.inf:
             return M, []
         return M, remarks + (self._range_remarks(seen[0], who, far) if seen else [])
@@ -241,6 +297,7 @@ class Model:
         # Unlearned is the one plan that costs least on average over the problems of training.
         chosen = pick if learned else list(FLOW_PLANS)[int(np.argmin(part["cost"]))]
         M = build_two_sided(A, plan or chosen, model=self.card.name, learned=learned)
+        M.origin = Origin(self, _digest(A), plan=M.plan)
         if B is not None:
             remarks.append(f"{who} has no use for B; it is ignored.")
         if far < np.inf:
@@ -318,6 +375,36 @@ class Model:
             f"{len(self._statistics)} statistics; farthest are {named}. M is sound, but may take "
             'more steps than its unlearned twin: check="probe" compares the two.'
         ]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How an M was made, as far as another matrix of the same pattern is concerned.
+
+    Attributes
+    ----------
+    model : Model
+        What made it.
+    pattern : bytes
+        A digest of A's pattern.
+    plan : str or None
+        Of a nonsymmetric model.
+    B : ndarray or None
+        Near-null vectors as given.
+    """
+
+    model: Model
+    pattern: bytes
+    plan: str | None = None
+    B: np.ndarray | None = None
+
+
+def _digest(A: sparse.csr_array) -> bytes:
+    """Sixteen bytes that tell patterns apart."""
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(A.indptr.data)
+    digest.update(A.indices.data)
+    return digest.digest()
 
 
 @dataclass(frozen=True)
