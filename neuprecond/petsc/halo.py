@@ -9,7 +9,18 @@ from mpi4py import MPI
 from petsc4py import PETSc
 from scipy import sparse
 
-__all__ = ["Halo", "agreed", "distributed", "largest", "owned_rows", "total"]
+from neuprecond import rows
+from neuprecond.statistics import sampled_rows
+
+__all__ = [
+    "Halo",
+    "agreed",
+    "distributed",
+    "largest",
+    "owned_rows",
+    "total",
+    "typical_residual",
+]
 
 
 @contextmanager
@@ -42,6 +53,19 @@ def total(comm: MPI.Comm, value: float) -> float:
     return float(comm.allreduce(float(value), op=MPI.SUM))
 
 
+def typical_residual(
+    halo: "Halo", scaled_A: sparse.csr_array, v: np.ndarray, comm: MPI.Comm
+) -> float:
+    """Median of |A v| over |A| |v|, row by row, for a positive v given at each rank's own rows.
+
+    Of the rows that one process samples too, since all of a huge matrix need not be gathered.
+    """
+    some = sampled_rows(int(total(comm, halo.stop - halo.start)))
+    some = some[(some >= halo.start) & (some < halo.stop)] - halo.start
+    own = rows.relative_residual(*rows.csr(scaled_A), halo.bring(v))[halo.own]
+    return float(np.median(np.concatenate(comm.allgather(own[some]))))
+
+
 def owned_rows(A: Any) -> sparse.csr_array:
     """Rows of this rank of a distributed AIJ matrix, columns with their global numbers, sorted."""
     start, stop = A.getOwnershipRange()
@@ -52,21 +76,21 @@ def owned_rows(A: Any) -> sparse.csr_array:
     return matrix
 
 
-def distributed(comm: MPI.Comm, rows: sparse.csr_array, own_columns: int) -> Any:
+def distributed(comm: MPI.Comm, own_rows: sparse.csr_array, own_columns: int) -> Any:
     """Distributed AIJ matrix from each rank's rows.
 
     Parameters
     ----------
     comm : Comm
         Of all ranks that hold rows.
-    rows : csr_array, shape (m, n)
+    own_rows : csr_array, shape (m, n)
         Columns with their global numbers.
     own_columns : int
         How many of the columns belong to this rank.
     """
     index = PETSC_INDEX
-    sizes = ((rows.shape[0], PETSc.DECIDE), (own_columns, PETSc.DECIDE))
-    parts = rows.indptr.astype(index), rows.indices.astype(index), rows.data
+    sizes = ((own_rows.shape[0], PETSc.DECIDE), (own_columns, PETSc.DECIDE))
+    parts = own_rows.indptr.astype(index), own_rows.indices.astype(index), own_rows.data
     return PETSc.Mat().createAIJ(size=sizes, csr=parts, comm=comm)
 
 

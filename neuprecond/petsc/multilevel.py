@@ -52,7 +52,15 @@ from neuprecond.multilevel import (
 )
 from neuprecond.operators.cycle import FRACTION, Cycle, chebyshev_coefficients
 from neuprecond.petsc.cycle import DistributedCycle, DistributedLevel, Redundant
-from neuprecond.petsc.halo import Halo, agreed, distributed, largest, owned_rows, total
+from neuprecond.petsc.halo import (
+    Halo,
+    agreed,
+    distributed,
+    largest,
+    owned_rows,
+    total,
+    typical_residual,
+)
 from neuprecond.statistics import plan_statistics, row_statistics, sampled_rows
 
 __all__ = ["build"]
@@ -243,13 +251,7 @@ def _near_null(A: Any, s: np.ndarray, B: np.ndarray | None, comm: MPI.Comm) -> n
     if -largest(comm, -candidate) < 1e-100:
         return ones
     halo = Halo(A, 1)
-    some = sampled_rows(A.getSize()[0])
-    some = some[(some >= halo.start) & (some < halo.stop)] - halo.start
-    residuals = []
-    for v in (candidate, ones):
-        own = rows.relative_residual(*rows.csr(halo.A), halo.bring(v))[halo.own]
-        # The median of sampled rows, since those at a boundary or a sink are no fault of v.
-        residuals.append(float(np.median(np.concatenate(comm.allgather(own[some])))))
+    residuals = [typical_residual(halo, halo.A, v, comm) for v in (candidate, ones)]
     return candidate if residuals[0] <= residuals[1] else ones
 
 

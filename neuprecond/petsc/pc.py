@@ -18,12 +18,12 @@ from neuprecond.inference import level_network
 from neuprecond.multilevel import PLANS, Plan
 from neuprecond.petsc import multilevel
 from neuprecond.petsc.cycle import DistributedCycle
-from neuprecond.petsc.halo import Halo, agreed, largest
+from neuprecond.petsc.halo import Halo, agreed, largest, typical_residual
 from neuprecond.petsc.one_level import Factored, factor
 from neuprecond.spai import SpaiFeatures, SpaiValues
-from neuprecond.zoo import Model, load_model
+from neuprecond.zoo import VERY_FAR, Model, load_model
 from neuprecond.zoo.choose import DOMINANT, MULTILEVEL, ONE_LEVEL
-from neuprecond.zoo.model import SEVERAL_NEAR_NULL, pick_plan
+from neuprecond.zoo.model import FAR, LEAST_ROW_SUM, SEVERAL_NEAR_NULL, pick_plan
 
 __all__ = ["PC", "setup"]
 
@@ -60,6 +60,11 @@ def setup(ksp_or_A: Any, model: str | Path = "auto", *, learned: bool = True, B:
     NotDefiniteError
         If A is not symmetric, has a diagonal entry that is not positive, or turns out to be
         indefinite; on every rank.
+
+    Warns
+    -----
+    NeuprecondWarning
+        On rank 0, where A is far from what the model was trained on.
     """
     if isinstance(ksp_or_A, PETSc.KSP):
         pc = ksp_or_A.getPC()
@@ -139,13 +144,12 @@ class PC:
             self.M.destroy()
             self.M = None
         self.name = model.card.name
+        who, remarks = f"model {self.name!r}", []
+        seen: list[np.ndarray] = []
         if model.card.kind == "spai":
-            if B is not None and comm.Get_rank() == 0:
-                warnings.warn(
-                    f"model {self.name!r} is of one level and has no use for B; it is ignored.",
-                    NeuprecondWarning,
-                    stacklevel=2,
-                )
+            remarks = _one_level_remarks(self.name, halo, comm)
+            if B is not None:
+                remarks.append(f"{who} is of one level and has no use for B; it is ignored.")
             values = _one_level_values(model) if self.learned else None
             self.M = Factored(factor(A, values, _rounds(model)))
         elif model.card.kind == "multilevel":
@@ -153,16 +157,24 @@ class PC:
             self.M = multilevel.build(
                 A,
                 _network(model) if self.learned else None,
-                plan=SEVERAL_NEAR_NULL if several else _pick(model),
+                plan=SEVERAL_NEAR_NULL if several else _pick(model, seen),
                 B=B,
                 rounds=_rounds(model),
             )
+            # "auto" is meant for matrices of all kinds, as on one process.
+            far = VERY_FAR if self.model == "auto" else FAR
+            remarks = model._range_remarks(seen[0], who, far) if seen else []
+            # There is no such check here.
+            advice = 'check="probe" compares the two', "-neuprecond_twin takes that one"
+            remarks = [remark.replace(*advice) for remark in remarks]
         else:
             raise ValueError(
                 f"model {self.name!r} is of kind {model.card.kind!r}, which runs on one process "
                 "only. Over ranks take a model of kind 'spai' or 'multilevel'."
             )
         self._made_from = state
+        for remark in remarks if comm.Get_rank() == 0 else []:
+            warnings.warn(remark, NeuprecondWarning, stacklevel=3)
 
     def _near_null(self, A: Any, comm: MPI.Comm) -> np.ndarray | None:
         """Near-null vectors at this rank's rows, or None where nobody gave any."""
@@ -263,9 +275,30 @@ def _network(model: Model) -> Any:
     return level_network(_part(model, "values."))
 
 
-def _pick(model: Model) -> Callable[[np.ndarray], Plan]:
+def _pick(model: Model, seen: list[np.ndarray]) -> Callable[[np.ndarray], Plan]:
+    """The model's pick; what it picked from goes into ``seen``."""
     weights = _part(model, "pick.")
-    return lambda statistics: PLANS[pick_plan(weights, statistics)]
+
+    def pick(statistics: np.ndarray) -> Plan:
+        seen.append(statistics)
+        return PLANS[pick_plan(weights, statistics)]
+
+    return pick
+
+
+def _one_level_remarks(name: str, halo: Halo, comm: MPI.Comm) -> list[str]:
+    """Say so if the typical row of A maps constants to almost nothing, as a Laplacian's does."""
+    scaled_A, s = unit_diagonal(halo.A)
+    own = s[halo.own]
+    candidates = [np.ones_like(own), -largest(comm, -own) / own]
+    least = min(typical_residual(halo, scaled_A, v, comm) for v in candidates)
+    if least >= LEAST_ROW_SUM:
+        return []
+    return [
+        f"A lies outside of what model {name!r} was trained on: it is of one level, and the "
+        f"typical row of A sums to {least:.1e} of its absolute sum (trained on 1e-3 and more). "
+        'Steps will grow with the size of A: model "auto" takes several levels here.'
+    ]
 
 
 def _one_level_values(model: Model) -> SpaiValues:

@@ -93,6 +93,7 @@ JOBS = {
         "by_options,poisson2d,40,diffusion2d",
         "anew",
         "page",
+        "remarks",
     ),
     3: (
         "empty_ranks,heat,24,heat",

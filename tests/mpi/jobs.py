@@ -181,6 +181,28 @@ def auto():
     }
 
 
+def remarks():
+    """What is said on each rank of matrices far from training, and of one that is not."""
+    far = problems.draw(
+        "lognormal", 48, np.random.default_rng(SEED), parameters={"sigma": 9.0}
+    ).A  # fmt: skip
+    said = {}
+    for name, A, model in (
+        ("one level", draw("poisson2d", 60).A, "heat"),
+        ("far", far, "diffusion2d"),
+        ("near", draw("poisson2d", 48).A, "diffusion2d"),
+    ):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            neuprecond.petsc.setup(spread(A)[0], model)
+            with_one = len(caught)
+            neuprecond.load(model, A)
+        mine = [str(w.message) for w in caught[:with_one]]
+        one = [str(w.message) for w in caught[with_one:]]
+        said[name] = {"ranks": comm.allgather(mine), "serial": one}
+    return said
+
+
 def page():
     """The snippet of docs/parallel.md, and its line of options, on a small problem."""
     import re

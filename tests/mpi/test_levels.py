@@ -68,3 +68,17 @@ def test_auto_takes_what_one_process_takes(job):
 def test_the_page_shows_what_works(job):
     found = job(2, "page")
     assert found["snippet"] == found["line"] < 10
+
+
+def test_a_matrix_far_from_training_is_remarked_on_once(job):
+    found = job(2, "remarks")
+    for name, text in (
+        ("one level", "it is of one level, and the typical row of A sums to 0.0e+00"),
+        ("far", "A lies outside of what model 'diffusion2d' was trained on, in 4 of 40 statistics"),
+    ):
+        (said,), nothing = found[name]["ranks"]
+        assert not nothing
+        assert text in said
+        assert text in found[name]["serial"][0]
+    assert "-neuprecond_twin" in found["far"]["ranks"][0][0]
+    assert found["near"] == {"ranks": [[], []], "serial": []}
