@@ -335,10 +335,16 @@ def near_null_scaling(A: sparse.csr_array, s: np.ndarray) -> np.ndarray:
 
 
 def _strength(
-    A: sparse.csr_array, base: str, scaled_A: sparse.csr_array | None = None
+    A: sparse.csr_array,
+    base: str,
+    scaled_A: sparse.csr_array | None = None,
+    largest: float | None = None,
 ) -> sparse.csr_array:
-    """Strong connections; those that are split by Ruge and Stüben without a diagonal."""
-    if base == "evo" and _has_hubs(A):
+    """Strong connections; those that are split by Ruge and Stüben without a diagonal.
+
+    Of a part of a matrix, ``largest`` is an eigenvalue of the whole, whose hubs were looked for.
+    """
+    if base == "evo" and largest is None and _has_hubs(A):
         base = "rs"
     if base == "rs":
         return _pattern(rows.classical_strength(*rows.csr(A), STRONG), A.shape)
@@ -347,8 +353,9 @@ def _strength(
         return pyamg.strength.symmetric_strength_of_connection(A, theta=theta)
     # D⁻¹A has the eigenvalues of the matrix of unit diagonal. Ritz values are taken as they are:
     # a step too long by a percent is none too long for the measure.
-    flat = unit_diagonal(A)[0] if scaled_A is None else scaled_A
-    largest, _ = _ritz(flat, steps=EVOLUTION_STEPS, vector=False, safety=1.0)
+    if largest is None:
+        flat = unit_diagonal(A)[0] if scaled_A is None else scaled_A
+        largest, _ = _ritz(flat, steps=EVOLUTION_STEPS, vector=False, safety=1.0)
     d = A.diagonal()
     d[d == 0.0] = 1.0
     parts = rows.evolution_strength(*rows.csr(A), d, 1.0 / max(largest, 1e-300), EPSILON)

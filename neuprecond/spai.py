@@ -80,13 +80,21 @@ def _scaled_columns(G: sparse.csr_array, s: np.ndarray) -> sparse.csr_array:
     return sparse.csr_array((G.data * s[G.indices], G.indices, G.indptr), shape=G.shape)
 
 
-def smooth_vector(A: sparse.csr_array) -> np.ndarray:
+def smooth_vector(
+    A: sparse.csr_array,
+    whole: Callable[[np.ndarray], np.ndarray] = np.asarray,
+    largest: Callable[[np.ndarray], float] = np.max,
+) -> np.ndarray:
     """Ones after a few damped Jacobi sweeps on A x = 0: the near-null vector, seen locally.
 
     Parameters
     ----------
     A : csr_array, shape (n, n)
-        With a unit diagonal.
+        With a unit diagonal; or some rows of such a matrix.
+    whole : callable
+        Brings numbers at A's rows to its columns; they are the same by default.
+    largest : callable
+        The largest of numbers at all rows.
 
     Returns
     -------
@@ -95,10 +103,10 @@ def smooth_vector(A: sparse.csr_array) -> np.ndarray:
         scaling A on both sides changes nothing.
     """
     v = np.ones(A.shape[0])
-    weight = 1.0 / max(1.0, 0.5 * float(abs(A).sum(axis=1).max()))
+    weight = 1.0 / max(1.0, 0.5 * float(largest(abs(A).sum(axis=1))))
     for _ in range(SWEEPS):
-        v = v - weight * (A @ v)
-        v /= max(float(np.abs(v).max()), 1e-300)
+        v = v - weight * (A @ whole(v))
+        v /= max(float(largest(np.abs(v))), 1e-300)
     small = np.abs(v) < 1e-3
     v[small] = np.where(v[small] < 0.0, -1e-3, 1e-3)
     return v

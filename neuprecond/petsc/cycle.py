@@ -57,7 +57,9 @@ class Redundant:
     def __init__(self, A: Any, cycle: Cycle, matrix: sparse.csr_array, visits: int) -> None:
         self.cycle, self._matrix, self._visits = cycle, matrix, visits
         self.start, self.stop = A.getOwnershipRange()
-        self._gather, self._all = PETSc.Scatter.toAll(A.createVecLeft())
+        some = A.createVecLeft()
+        self._gather, self._all = PETSc.Scatter.toAll(some)
+        some.destroy()
 
     def apply(self, r: Any, z: Any) -> None:
         """Z becomes the solution for r: one gather, no other message."""
@@ -142,24 +144,27 @@ class DistributedCycle:
         x.axpy(1.0, first)
 
     def lines(self) -> list[str]:
-        """What a view shows: unknowns, entries and visits of each level. Collective."""
+        """What a view shows: unknowns, entries and visits an apply of each level. Collective."""
         lines = [f"plan {self.plan}", "level   unknowns     nonzeros   visits"]
+        times = 1
         for k, level in enumerate(self.levels):
+            times *= level.visits
             matrix = level.P if level.eliminated else level.A
             n, nnz = matrix.getSize()[0], round(matrix.getInfo()["nz_used"])
             how = "   eliminated" if level.eliminated else ""
-            lines.append(f"{k:5d} {n:10d} {nnz:12d} {level.visits:8d}{how}")
+            lines.append(f"{k:5d} {n:10d} {nnz:12d} {times:8d}{how}")
         below = self.bottom.cycle
         n = below.shape[0]
         lines.append(f"{len(self.levels):5d} {n:10d}   on every rank, {below.levels} levels")
         return lines
 
+    def parts(self) -> list[Any]:
+        """The PETSc objects it was given."""
+        given = [each for level in self.levels for each in (level.A, level.S, level.P)]
+        return [each for each in (*given, self.s) if each is not None]
+
     def destroy(self) -> None:
         """Give memory back to PETSc."""
-        for level in self.levels:
-            for each in (level.A, level.S, level.P):
-                if each is not None:
-                    each.destroy()
-        for each in (*self._r, *self._x, *self._t, *self._first, self.s):
+        for each in (*self.parts(), *self._r, *self._x, *self._t, *self._first):
             each.destroy()
         self.bottom.destroy()

@@ -1,8 +1,9 @@
 """A rank's rows with the rows around them, and what ranks must agree on."""
 
+import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from mpi4py import MPI
@@ -14,6 +15,7 @@ from neuprecond.statistics import sampled_rows
 
 __all__ = [
     "Halo",
+    "Temporary",
     "agreed",
     "distributed",
     "largest",
@@ -21,6 +23,8 @@ __all__ = [
     "total",
     "typical_residual",
 ]
+
+Thing = TypeVar("Thing")
 
 
 @contextmanager
@@ -38,8 +42,45 @@ def agreed(comm: MPI.Comm) -> Iterator[None]:
     first = comm.allreduce(size if error is None else comm.Get_rank(), op=MPI.MIN)
     if first == size:
         return
-    theirs = comm.bcast(error if comm.Get_rank() == first else None, root=first)
+    theirs = comm.bcast(_sent(error) if comm.Get_rank() == first else None, root=first)
     raise theirs if error is None else error
+
+
+def _sent(error: Exception | None) -> Exception | None:
+    """An error as other ranks can read it: those that do not pickle become their text."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
+
+
+class Temporary:
+    """PETSc objects that are destroyed where a block ends, the last one first. Collective.
+
+    petsc4py keeps an object over several ranks that went out of scope until PETSc is finalised:
+    without this every setup would take memory for good.
+    """
+
+    def __init__(self) -> None:
+        self._things: list[Any] = []
+
+    def __enter__(self) -> "Temporary":
+        return self
+
+    def __call__(self, thing: Thing) -> Thing:
+        """Destroy it at the end of the block; gives it back."""
+        self._things.append(thing)
+        return thing
+
+    def keep(self, *things: Any) -> None:
+        """Do not destroy these after all: they have an owner now."""
+        owned = {id(thing) for thing in things}
+        self._things = [thing for thing in self._things if id(thing) not in owned]
+
+    def __exit__(self, *error: object) -> None:
+        for thing in reversed(self._things):
+            thing.destroy()
 
 
 def largest(comm: MPI.Comm, values: Any) -> float:
@@ -116,6 +157,10 @@ class Halo:
         Where in ``ids`` this rank's own rows are.
     A : csr_array, shape (m, m)
         These rows and columns of the matrix. Rows less than ``depth`` away are whole.
+
+    Notes
+    -----
+    A `Temporary` gives its memory back to PETSc.
     """
 
     def __init__(self, A: Any, depth: int) -> None:
@@ -151,4 +196,9 @@ class Halo:
             return np.ascontiguousarray(np.stack(columns, axis=1))
         self._global.setArray(values.astype(np.float64))
         self._scatter.scatter(self._global, self._local, mode=PETSc.ScatterMode.FORWARD)
-        return self._local.getArray().copy()
+        return self._local.getArray(readonly=True).copy()
+
+    def destroy(self) -> None:
+        """Give memory back to PETSc. Collective."""
+        for each in (self._scatter, self._local, self._global, self._set):
+            each.destroy()

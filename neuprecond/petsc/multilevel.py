@@ -22,6 +22,8 @@ from neuprecond import rows
 from neuprecond.features import SWEEPS, TEST_VECTORS, level_features
 from neuprecond.hierarchy import (
     EIGENVALUE_SAFETY,
+    EVOLUTION_STEPS,
+    HUBS,
     LEAST_SHARE,
     LUMPED,
     MOST_NEIGHBOURS,
@@ -54,6 +56,7 @@ from neuprecond.operators.cycle import FRACTION, Cycle, chebyshev_coefficients
 from neuprecond.petsc.cycle import DistributedCycle, DistributedLevel, Redundant
 from neuprecond.petsc.halo import (
     Halo,
+    Temporary,
     agreed,
     distributed,
     largest,
@@ -99,48 +102,67 @@ def build(
     rounds : int
         Of message passing.
     """
+    with Temporary() as used:
+        cycle = _build(A, values, plan, B, rounds, used)
+        used.keep(*cycle.parts())
+    return cycle
+
+
+def _build(
+    A: Any,
+    values: Values | None,
+    plan: Plan | Pick,
+    B: np.ndarray | None,
+    rounds: int,
+    used: Temporary,
+) -> DistributedCycle:
+    """`build`; all that is made on the way is in ``used``."""
     comm = A.getComm().tompi4py()
-    s = _scaling(A)
-    current = _scaled(A, s)
+    s = used(_scaling(A))
+    current = used(_scaled(A, s))
     v: np.ndarray | None = None
     stages: list[_Stage] = []
     if B is not None and B.shape[1] > 1:
-        B = B / s.getArray()[:, None]
+        B = B / s.getArray(readonly=True)[:, None]
     else:
-        v, B = _near_null(current, s.getArray(), B, comm), None
+        v, B = _near_null(current, s.getArray(readonly=True), B, comm), None
         while current.getSize()[0] > REDUNDANT:
             eliminated = _eliminated(current, comm)
             if eliminated is None:
                 break
             stage, current, kept = eliminated
             stages.append(stage)
-            v = (v / stage.s.getArray())[kept]
+            for each in (stage.level.S, stage.level.P, stage.s, current):
+                used(each)
+            v = (v / stage.s.getArray(readonly=True))[kept]
     nodes = None if B is None else _nodes(B, comm)
     if not isinstance(plan, Plan) and current.getSize()[0] > REDUNDANT:
         plan = plan(_statistics(current, v, comm))
     # What the twin would have here decides on the structure, as on one process.
-    plain, depth, used, finest = current, 0, _nnz(current), _nnz(A)
+    plain, depth, entries, finest = current, 0, _nnz(current), _nnz(A)
     while current.getSize()[0] > REDUNDANT and depth < MAX_LEVELS:
         assert isinstance(plan, Plan)
-        room = min(LARGEST_GROWTH * _nnz(plain), LARGEST_COMPLEXITY * finest - used)
-        scaling = _scaling(current)
-        scaled_A = _scaled(current, scaling)
+        room = min(LARGEST_GROWTH * _nnz(plain), LARGEST_COMPLEXITY * finest - entries)
+        scaling = used(_scaling(current))
+        scaled_A = used(_scaled(current, scaling))
         if B is None:
-            made = _coarsened(plain, plan.base(depth), room, v, rounds, comm)
-            if made is None:
+            coarsened = _coarsened(plain, plan.base(depth), room, v, rounds, comm, used)
+            if coarsened is None:
                 break
-            part, coarse = made
+            part, coarse = coarsened
             level = part.level if current is plain else None
             P, d = _valued(part, current, level, values, comm)
-            following = coarse if values is None else _galerkin(scaled_A, P)
+            used(P)
+            following = coarse if values is None else used(_galerkin(scaled_A, P))
         else:
             blocks = _blocks(current, scaled_A, scaling, B, nodes, room, comm)
             if blocks is None:
                 break
             P, B, nodes, coarse = blocks
-            d, following = np.ones(current.getLocalSize()[0]), coarse
-        used += _nnz(coarse)
-        S = _smoother(scaled_A, d, FRACTION if B is None else FRACTION_OF_BLOCKS, comm)
+            used(P)
+            d, following = np.ones(current.getLocalSize()[0]), used(coarse)
+        entries += _nnz(coarse)
+        S = used(_smoother(scaled_A, d, FRACTION if B is None else FRACTION_OF_BLOCKS, comm))
         stages.append(_Stage(DistributedLevel(scaled_A, S, P, plan.visit(depth)), scaling))
         current, plain, v = following, coarse, None
         depth += 1
@@ -148,7 +170,7 @@ def build(
         # The next level's scaling goes into P: the cycle itself scales once, at the top.
         stage.level.P.diagonalScale(None, stages[k + 1].s)
     bottom = _bottom(current, values, plan, depth, v, B, comm)
-    first = s.duplicate()
+    first = used(s.duplicate())
     s.copy(first)
     if stages:
         first.pointwiseMult(s, stages[0].s)
@@ -250,8 +272,9 @@ def _near_null(A: Any, s: np.ndarray, B: np.ndarray | None, comm: MPI.Comm) -> n
     ones = np.ones_like(s)
     if -largest(comm, -candidate) < 1e-100:
         return ones
-    halo = Halo(A, 1)
-    residuals = [typical_residual(halo, halo.A, v, comm) for v in (candidate, ones)]
+    with Temporary() as used:
+        halo = used(Halo(A, 1))
+        residuals = [typical_residual(halo, halo.A, v, comm) for v in (candidate, ones)]
     return candidate if residuals[0] <= residuals[1] else ones
 
 
@@ -316,62 +339,66 @@ def _eliminated(A: Any, comm: MPI.Comm) -> tuple[_Stage, Any, np.ndarray] | None
     Ranks choose on their own; where two chose neighbours, the lower rank has its way.
     """
     n = A.getSize()[0]
-    halo = Halo(A, 1)
-    own, local = halo.own, halo.A
-    few = np.diff(local.indptr)[own] <= MOST_NEIGHBOURS + 1
-    if total(comm, few.sum()) < LEAST_SHARE * n:
-        return None
-    chosen = np.zeros(len(few), dtype=bool)
-    order = _outwards(halo)
-    first = _matching(halo, few, order, comm)
-    for turn in range(PASSES):
-        around = halo.bring(chosen) > 0.0
-        before = chosen
-        if turn:
-            _greedy(*rows.csr(local)[:2], few, around, order, own.start)
-        else:
-            around[own] = first
-        new = around[own] & ~before
-        lower = halo.bring(new)
-        lower[own.start :] = 0.0
-        chosen = before | (new & ((_pattern(local) @ lower)[own] == 0.0))
-    if total(comm, chosen.sum()) < LEAST_SHARE * n:
-        return None
-    kept = np.flatnonzero(~chosen)
-    number = np.full(len(few), -1.0)
-    number[kept] = _start(len(kept), comm) + np.arange(len(kept))
-    numbers = halo.bring(number).astype(np.int64)
-    mine = unit_diagonal(local)[0][own]
-    of = np.repeat(np.arange(len(few)), np.diff(mine.indptr))
-    used = chosen[of] & (mine.indices != of + own.start)
-    entries = np.concatenate([-mine.data[used], np.ones(len(kept))])
-    at = np.concatenate([of[used], kept])
-    to = np.concatenate([numbers[mine.indices[used]], number[kept].astype(np.int64)])
-    shape = len(few), int(comm.allreduce(len(kept)))
-    P = distributed(comm, sparse.coo_array((entries, (at, to)), shape=shape).tocsr(), len(kept))
-    s = _scaling(A)
-    below = _galerkin(_scaled(A, s), P)
-    if _nnz(below) > _nnz(A):
-        return None
-    pivots = s.duplicate()
-    pivots.setArray(chosen.astype(np.float64))
+    with Temporary() as used:
+        halo = used(Halo(A, 1))
+        own, local = halo.own, halo.A
+        few = np.diff(local.indptr)[own] <= MOST_NEIGHBOURS + 1
+        if total(comm, few.sum()) < LEAST_SHARE * n:
+            return None
+        chosen = np.zeros(len(few), dtype=bool)
+        order = _outwards(halo)
+        first = _matching(halo, few, order, comm)
+        for turn in range(PASSES):
+            around = halo.bring(chosen) > 0.0
+            before = chosen
+            if turn:
+                _greedy(*rows.csr(local)[:2], few, around, order, own.start)
+            else:
+                around[own] = first
+            new = around[own] & ~before
+            lower = halo.bring(new)
+            lower[own.start :] = 0.0
+            chosen = before | (new & ((_pattern(local) @ lower)[own] == 0.0))
+        if total(comm, chosen.sum()) < LEAST_SHARE * n:
+            return None
+        kept = np.flatnonzero(~chosen)
+        number = np.full(len(few), -1.0)
+        number[kept] = _start(len(kept), comm) + np.arange(len(kept))
+        numbers = halo.bring(number).astype(np.int64)
+        mine = unit_diagonal(local)[0][own]
+        of = np.repeat(np.arange(len(few)), np.diff(mine.indptr))
+        gone = chosen[of] & (mine.indices != of + own.start)
+        entries = np.concatenate([-mine.data[gone], np.ones(len(kept))])
+        at = np.concatenate([of[gone], kept])
+        to = np.concatenate([numbers[mine.indices[gone]], number[kept].astype(np.int64)])
+        parts, shape = (entries, (at, to)), (len(few), int(comm.allreduce(len(kept))))
+        P = used(distributed(comm, sparse.coo_array(parts, shape=shape).tocsr(), len(kept)))
+        s = used(_scaling(A))
+        below = used(_galerkin(used(_scaled(A, s)), P))
+        if _nnz(below) > _nnz(A):
+            return None
+        pivots = s.duplicate()
+        pivots.setArray(chosen.astype(np.float64))
+        used.keep(P, s, below)
     return _Stage(DistributedLevel(None, pivots, P), s), below, kept
 
 
 def _galerkin(A: Any, P: Any) -> Any:
     """The coarse matrix Pᵀ A P without entries that are rounding only."""
     comm = A.getComm().tompi4py()
-    product = A.ptap(P)
-    halo = Halo(product, 1)
-    squares = owned_rows(P)
-    squares.data **= 2
-    squared = distributed(comm, squares, P.getLocalSize()[1])
-    ones, sizes = squared.createVecLeft(), squared.createVecRight()
-    ones.set(1.0)
-    squared.multTranspose(ones, sizes)
+    with Temporary() as used:
+        product = used(A.ptap(P))
+        halo = used(Halo(product, 1))
+        squares = owned_rows(P)
+        squares.data **= 2
+        squared = used(distributed(comm, squares, P.getLocalSize()[1]))
+        ones, sizes = used(squared.createVecLeft()), used(squared.createVecRight())
+        ones.set(1.0)
+        squared.multTranspose(ones, sizes)
+        smallest = ROUNDING * halo.bring(sizes.getArray(readonly=True))
     d = np.abs(halo.A.diagonal())
     # The end of a component without a sink: a diagonal of nothing but rounding.
-    d[d <= ROUNDING * halo.bring(sizes.getArray())] = np.inf
+    d[d <= smallest] = np.inf
     mine = halo.A[halo.own]
     of = np.repeat(np.arange(mine.shape[0]) + halo.own.start, np.diff(mine.indptr))
     size = np.sqrt(d[of]) * np.sqrt(d[mine.indices])
@@ -381,17 +408,20 @@ def _galerkin(A: Any, P: Any) -> Any:
     indptr = np.concatenate([[0], np.cumsum(counts)])
     parts = entries, halo.ids[mine.indices[stays]], indptr
     shape = mine.shape[0], P.getSize()[1]
-    cleaned = distributed(comm, sparse.csr_array(parts, shape=shape), P.getLocalSize()[1])
-    for each in (product, squared, ones, sizes):
-        each.destroy()
-    return cleaned
+    return distributed(comm, sparse.csr_array(parts, shape=shape), P.getLocalSize()[1])
 
 
 def _coarsened(
-    A: Any, base: str, room: float, v: np.ndarray | None, rounds: int, comm: MPI.Comm
+    A: Any,
+    base: str,
+    room: float,
+    v: np.ndarray | None,
+    rounds: int,
+    comm: MPI.Comm,
+    used: Temporary,
 ) -> tuple[_Part, Any] | None:
     """One step of coarsening with the twin's coarse matrix, of ``room`` entries at most."""
-    halo = Halo(A, rounds + BEYOND)
+    halo = used(Halo(A, rounds + BEYOND))
     around = None if v is None else halo.bring(v)
     part = _split(halo, base, around, comm)
     if part is None:
@@ -399,29 +429,37 @@ def _coarsened(
         part = _split(halo, "rs", around, comm)
     if part is None:
         return None
-    scaled_A = _scaled(A, _scaling(A))
+    s = used(_scaling(A))
+    scaled_A = used(_scaled(A, s))
+
+    def coarse(part: _Part) -> Any:
+        return used(_galerkin(scaled_A, used(part.spread(part.level.P0, comm))))
+
     lengths = np.diff(part.level.P0.indptr)[halo.own]
     reached = _pattern(halo.A)[halo.own] @ halo.bring(lengths)
     work = total(comm, lengths @ np.minimum(total(comm, part.own_coarse), reached))
     if work <= LARGEST_WORK * _nnz(A):
-        coarse = _galerkin(scaled_A, part.spread(part.level.P0, comm))
-        if _nnz(coarse) <= room:
-            return part, coarse
+        full = coarse(part)
+        if _nnz(full) <= room:
+            return part, full
     part = _split(halo, LUMPED, around, comm)
-    if part is None:
-        return None
-    return part, _galerkin(scaled_A, part.spread(part.level.P0, comm))
+    return None if part is None else (part, coarse(part))
 
 
 def _split(halo: Halo, base: str, v: np.ndarray | None, comm: MPI.Comm) -> _Part | None:
     """Coarsen a rank's own rows; interpolate those of the halo. None where nothing is gained."""
     local, own = halo.A, halo.own
+    scaled_A, s = unit_diagonal(local)
+    flat = local if v is None else scaled(local, v)
+    if base == "evo" and _has_hubs(halo, comm):
+        base = "rs"
+    largest = None
+    if base == "evo":
+        largest = _largest_eigenvalue(halo, scaled_A[own], comm, steps=EVOLUTION_STEPS, safety=1.0)
     with agreed(comm):
-        scaled_A, s = unit_diagonal(local)
-        flat = local if v is None else scaled(local, v)
         strong = sparse.csr_array(local.shape)
         if len(halo.ids):
-            strong = sparse.csr_array(_strength(flat, base, scaled_A))
+            strong = sparse.csr_array(_strength(flat, base, scaled_A, largest))
             strong.sort_indices()
         block = sparse.csr_array(strong[own][:, own])
     by_aggregates = base in ("sa", "sa0", LUMPED)
@@ -459,6 +497,12 @@ def _split(halo: Halo, base: str, v: np.ndarray | None, comm: MPI.Comm) -> _Part
         Bc, owner = np.ones((len(roots), 1)), np.arange(len(roots))
         level = Level(scaled_A, s, near_null, P, Bc, roots, strong, base, owner)
     return _Part(halo, level, coarse_ids, count)
+
+
+def _has_hubs(halo: Halo, comm: MPI.Comm) -> bool:
+    """Whether rows of the whole matrix are as unequal as `neuprecond.hierarchy` asks."""
+    lengths = np.diff(halo.A.indptr)[halo.own].astype(np.float64)
+    return total(comm, lengths @ lengths) > HUBS * total(comm, lengths.sum())
 
 
 def _split_by_strength(
@@ -602,40 +646,42 @@ def _blocks(
 
     Gives P, coarse near-null vectors and nodes, and the coarse matrix.
     """
-    halo = Halo(A, 1)
     n = A.getLocalSize()[0]
     tentative = sparse.csr_array((n, 0))
     Bc, owner = np.empty((0, B.shape[1])), np.empty(0, dtype=np.int64)
-    with agreed(comm):
-        if n:
-            assert nodes is not None
-            block = sparse.csr_array(halo.A[halo.own][:, halo.own])
-            scaled_block, _ = unit_diagonal(block)
-            strong, member = _node_strength(scaled_block, nodes)
-            tentative, _, Bc, owner = _aggregate(
-                block, scaled_block, strong, B, member, smooth=False
-            )
-            tentative = sparse.csr_array(tentative)
-    count = tentative.shape[1]
-    coarse = int(comm.allreduce(count))
-    if coarse == 0 or coarse > 0.9 * A.getSize()[0]:
-        return None
-    parts = tentative.data, tentative.indices + _start(count, comm), tentative.indptr
-    T = distributed(comm, sparse.csr_array(parts, shape=(n, coarse)), count)
-    local, _ = unit_diagonal(halo.A)
-    weight = 4.0 / 3.0 / _largest_eigenvalue(halo, local[halo.own], comm)
-    P, step, back = A.matMult(T), A.getDiagonal(), scaling.duplicate()
-    d = step.getArray()
-    d[:] = -weight / np.where(d > 0.0, d, np.inf)
-    P.diagonalScale(step)
-    P.axpy(1.0, T, structure=PETSc.Mat.Structure.DIFFERENT)
-    back.setArray(1.0 / scaling.getArray())
-    P.diagonalScale(back)
-    following = _galerkin(scaled_A, P)
-    if _nnz(following) > room:
-        # Aggregates as they are never have more entries.
-        T.diagonalScale(back)
-        P, following = T, _galerkin(scaled_A, T)
+    with Temporary() as used:
+        halo = used(Halo(A, 1))
+        with agreed(comm):
+            if n:
+                assert nodes is not None
+                block = sparse.csr_array(halo.A[halo.own][:, halo.own])
+                scaled_block, _ = unit_diagonal(block)
+                strong, member = _node_strength(scaled_block, nodes)
+                tentative, _, Bc, owner = _aggregate(
+                    block, scaled_block, strong, B, member, smooth=False
+                )
+                tentative = sparse.csr_array(tentative)
+        count = tentative.shape[1]
+        coarse = int(comm.allreduce(count))
+        if coarse == 0 or coarse > 0.9 * A.getSize()[0]:
+            return None
+        parts = tentative.data, tentative.indices + _start(count, comm), tentative.indptr
+        T = used(distributed(comm, sparse.csr_array(parts, shape=(n, coarse)), count))
+        local, _ = unit_diagonal(halo.A)
+        weight = 4.0 / 3.0 / _largest_eigenvalue(halo, local[halo.own], comm)
+        P, step, back = used(A.matMult(T)), used(A.getDiagonal()), used(scaling.duplicate())
+        d = step.getArray()
+        d[:] = -weight / np.where(d > 0.0, d, np.inf)
+        P.diagonalScale(step)
+        P.axpy(1.0, T, structure=PETSc.Mat.Structure.DIFFERENT)
+        back.setArray(1.0 / scaling.getArray(readonly=True))
+        P.diagonalScale(back)
+        following = used(_galerkin(scaled_A, P))
+        if _nnz(following) > room:
+            # Aggregates as they are never have more entries.
+            T.diagonalScale(back)
+            P, following = T, used(_galerkin(scaled_A, T))
+        used.keep(P, following)
     return P, Bc, owner, following
 
 
@@ -648,7 +694,13 @@ def _nodes(B: np.ndarray, comm: MPI.Comm) -> np.ndarray:
 
 
 def _largest_eigenvalue(
-    halo: Halo, mine: sparse.csr_array, comm: MPI.Comm, d: np.ndarray | None = None
+    halo: Halo,
+    mine: sparse.csr_array,
+    comm: MPI.Comm,
+    d: np.ndarray | None = None,
+    *,
+    steps: int = EIGENVALUE_STEPS,
+    safety: float = EIGENVALUE_SAFETY,
 ) -> float:
     """`neuprecond.hierarchy.largest_eigenvalue` of D^(1/2) A D^(1/2), from each rank's rows."""
     root = np.ones(mine.shape[0]) if d is None else np.sqrt(d)
@@ -659,7 +711,7 @@ def _largest_eigenvalue(
     q /= np.sqrt(total(comm, q @ q))
     before, beta = np.zeros_like(q), 0.0
     diagonal, below = [], []
-    for _ in range(EIGENVALUE_STEPS):
+    for _ in range(steps):
         w = matrix @ halo.bring(q) - beta * before
         diagonal.append(total(comm, q @ w))
         w -= diagonal[-1] * q
@@ -670,20 +722,21 @@ def _largest_eigenvalue(
         before, q = q, w / beta
     ritz = linalg.eigh_tridiagonal(np.array(diagonal), np.array(below[: len(diagonal) - 1]))[0]
     _require_not_indefinite(ritz)
-    return min(bound, EIGENVALUE_SAFETY * float(ritz[-1]))
+    return min(bound, safety * float(ritz[-1]))
 
 
 def _smoother(A: Any, d: np.ndarray, fraction: float, comm: MPI.Comm) -> Any:
     """S = c0 D - c1 D A D on A's pattern, as `neuprecond.operators.cycle.chebyshev_smoother`."""
-    halo = Halo(A, 1)
-    bound = _largest_eigenvalue(halo, halo.A[halo.own], comm, d)
-    c0, c1 = chebyshev_coefficients(bound, fraction)
-    D = A.createVecLeft()
-    D.setArray(d)
-    S = _scaled(A, D)
-    S.scale(-c1)
-    D.scale(c0)
-    S.setDiagonal(D, addv=PETSc.InsertMode.ADD_VALUES)
+    with Temporary() as used:
+        halo = used(Halo(A, 1))
+        bound = _largest_eigenvalue(halo, halo.A[halo.own], comm, d)
+        c0, c1 = chebyshev_coefficients(bound, fraction)
+        D = used(A.createVecLeft())
+        D.setArray(d)
+        S = _scaled(A, D)
+        S.scale(-c1)
+        D.scale(c0)
+        S.setDiagonal(D, addv=PETSc.InsertMode.ADD_VALUES)
     return S
 
 
@@ -693,10 +746,11 @@ def _statistics(A: Any, v: np.ndarray | None, comm: MPI.Comm) -> np.ndarray:
     The sampled rows are those of one process; their entries are gathered from all ranks.
     """
     n = A.getSize()[0]
-    halo = Halo(A, 1)
-    scaled_A, s = unit_diagonal(halo.A)
-    u = halo.bring(np.ones(halo.stop - halo.start) if v is None else v) / s
-    X = _test_vectors(halo, scaled_A, comm) / u[:, None]
+    with Temporary() as used:
+        halo = used(Halo(A, 1))
+        scaled_A, s = unit_diagonal(halo.A)
+        u = halo.bring(np.ones(halo.stop - halo.start) if v is None else v) / s
+        X = _test_vectors(halo, scaled_A, comm) / u[:, None]
     logarithm = 2.0 * np.log10(np.maximum(np.abs(u[halo.own]), 1e-150))
     mean = total(comm, logarithm.sum()) / n
     spread = np.sqrt(total(comm, ((logarithm - mean) ** 2).sum()) / n)
@@ -751,6 +805,8 @@ def _bottom(
     (whole,) = A.createSubMatrices([everything], [everything])
     indptr, indices, entries = whole.getValuesCSR()
     parts = entries.copy(), indices.astype(np.int32), indptr.astype(np.int32)
+    for each in (whole, everything):
+        each.destroy()
     matrix = sparse.csr_array(parts, shape=(n, n))
     matrix.sort_indices()
     # Below the first level constants are near-null.
@@ -758,8 +814,9 @@ def _bottom(
     near_null = np.concatenate(comm.allgather(own))
     visits = plan.visit(depth) if isinstance(plan, Plan) and depth else 1
     with agreed(comm):
-        if B is not None and n <= REDUNDANT:
-            # Which unknowns of a coarse level share a node is not gathered: invert it.
+        if n == 0 or (B is not None and n <= REDUNDANT):
+            # Nothing is left of a diagonal matrix. Which unknowns of a coarse level share a node
+            # is not gathered: invert it.
             bottom, s = unit_diagonal(matrix)
             about: dict[str, Any] = {"model": "", "learned": False, "setup_seconds": {}}
             cycle = Cycle([], bottom, s, visits=[], nnz=matrix.nnz, **about)

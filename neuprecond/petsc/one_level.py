@@ -1,17 +1,16 @@
 """The one-level M = GᵀG over ranks: the same values as on one, whatever their number."""
 
+from functools import partial
 from typing import Any
 
-import numpy as np
-from mpi4py import MPI
 from scipy import sparse
 
 from neuprecond.classical import fsai_factor
 from neuprecond.hierarchy import unit_diagonal
-from neuprecond.petsc.halo import Halo, agreed, distributed, largest
-from neuprecond.spai import SWEEPS, SpaiValues, learned_factor
+from neuprecond.petsc.halo import Halo, Temporary, agreed, distributed, largest
+from neuprecond.spai import SpaiValues, learned_factor, smooth_vector
 
-__all__ = ["Factored", "factor", "smooth_vector"]
+__all__ = ["Factored", "factor"]
 
 # Beyond the rounds of message passing: an entry of G ends one coupling away, its features know the
 # neighbours of both ends.
@@ -34,8 +33,13 @@ def factor(A: Any, values: SpaiValues | None, rounds: int) -> Any:
         Of message passing.
     """
     comm = A.getComm().tompi4py()
-    halo = Halo(A, rounds + BEYOND)
-    v = None if values is None else smooth_vector(halo, comm)
+    with Temporary() as used:
+        halo = used(Halo(A, rounds + BEYOND))
+        v = None
+        if values is not None:
+            scaled_A, _ = unit_diagonal(halo.A)
+            of_all = partial(largest, comm)
+            v = halo.bring(smooth_vector(scaled_A[halo.own], halo.bring, of_all))
     with agreed(comm):
         if len(halo.ids) == 0:
             G = sparse.csr_array((0, 0))
@@ -43,24 +47,10 @@ def factor(A: Any, values: SpaiValues | None, rounds: int) -> Any:
             G = fsai_factor(halo.A)
         else:
             G = learned_factor(halo.A, values, v)
-        own = G[halo.own]
-        parts = own.data, halo.ids[own.indices], own.indptr
-        rows = sparse.csr_array(parts, shape=(own.shape[0], A.getSize()[1]))
+        part = G[halo.own]
+        parts = part.data, halo.ids[part.indices], part.indptr
+        rows = sparse.csr_array(parts, shape=(part.shape[0], A.getSize()[1]))
     return distributed(comm, rows, rows.shape[0])
-
-
-def smooth_vector(halo: Halo, comm: MPI.Comm) -> np.ndarray:
-    """`neuprecond.spai.smooth_vector` of the whole matrix, at the rows of a halo."""
-    scaled_A, _ = unit_diagonal(halo.A)
-    rows = scaled_A[halo.own]
-    v = np.ones(rows.shape[0])
-    weight = 1.0 / max(1.0, 0.5 * largest(comm, abs(rows).sum(axis=1)))
-    for _ in range(SWEEPS):
-        v = v - weight * (rows @ halo.bring(v))
-        v /= max(largest(comm, np.abs(v)), 1e-300)
-    small = np.abs(v) < 1e-3
-    v[small] = np.where(v[small] < 0.0, -1e-3, 1e-3)
-    return halo.bring(v)
 
 
 class Factored:
