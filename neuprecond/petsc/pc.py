@@ -1,6 +1,7 @@
 """PETSc's side: a preconditioner of type python, by call or by options."""
 
 import atexit
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -14,22 +15,41 @@ from scipy import sparse
 from neuprecond.checks import SYMMETRY_TOLERANCE, require_near_null
 from neuprecond.errors import NeuprecondWarning, NotDefiniteError
 from neuprecond.hierarchy import unit_diagonal
-from neuprecond.inference import level_network
 from neuprecond.multilevel import PLANS, Plan
 from neuprecond.petsc import multilevel
 from neuprecond.petsc.cycle import DistributedCycle
-from neuprecond.petsc.halo import Halo, agreed, largest, typical_residual
+from neuprecond.petsc.halo import (
+    Halo,
+    Temporary,
+    agreed,
+    distributed,
+    largest,
+    owned_rows,
+    total,
+    typical_residual,
+)
 from neuprecond.petsc.one_level import Factored, factor
-from neuprecond.spai import SpaiFeatures, SpaiValues
 from neuprecond.zoo import VERY_FAR, Model, load_model
 from neuprecond.zoo.choose import DOMINANT, MULTILEVEL, ONE_LEVEL
 from neuprecond.zoo.model import FAR, LEAST_ROW_SUM, SEVERAL_NEAR_NULL, pick_plan
 
 __all__ = ["PC", "setup"]
 
-# petsc4py keeps objects that went out of scope until PETSc is finalised, which it does when the
-# interpreter is gone: a PC of type python then calls into nothing. Finalise while Python is there.
-atexit.register(PETSc._finalize)
+
+def _finalise() -> None:
+    """Finalise PETSc while Python is there.
+
+    petsc4py does so when the interpreter is gone, and a PC of type python that was kept until then
+    calls into nothing. After an error other ranks may never come here: PETSc would wait for them,
+    and mpi4py.run, which ends them, comes after PETSc.
+    """
+    if getattr(sys, "last_value", None) is None:
+        PETSc._finalize()
+    elif "mpi4py.run" in sys.modules and MPI.COMM_WORLD.Get_size() > 1:
+        MPI.COMM_WORLD.Abort(1)
+
+
+atexit.register(_finalise)
 
 
 def setup(ksp_or_A: Any, model: str | Path = "auto", *, learned: bool = True, B: Any = None) -> Any:
@@ -57,6 +77,9 @@ def setup(ksp_or_A: Any, model: str | Path = "auto", *, learned: bool = True, B:
     ------
     TypeError
         If the matrix is not AIJ, or PETSc was built for complex numbers.
+    ValueError
+        If A is not square, not assembled, not finite or not laid out like its vectors, or B does
+        not fit it; on every rank.
     NotDefiniteError
         If A is not symmetric, has a diagonal entry that is not positive, or turns out to be
         indefinite; on every rank.
@@ -109,7 +132,7 @@ class PC:
         self.model, self.learned, self.B = model, learned, B
         self.name = ""
         self.M: Factored | DistributedCycle | None = None
-        self._made_from: tuple[int, int] | None = None
+        self._made_from: tuple[Any, int, str, bool] | None = None
 
     def setFromOptions(self, pc: Any) -> None:  # noqa: N802
         """Read the options above. PETSc calls it."""
@@ -124,81 +147,96 @@ class PC:
     def build(self, A: Any) -> None:
         """Make M from a distributed AIJ matrix. Collective."""
         _require_real(PETSc.ScalarType)
-        state = (A.handle, A.stateGet())
-        if self.M is not None and state == self._made_from:
+        if self.M is not None and self._is_made_from(A):
             return
         comm = A.getComm().tompi4py()
-        if A.getType() not in ("seqaij", "mpiaij"):
-            raise TypeError(
-                f"A must be of PETSc's type aij, got {A.getType()!r}: A.convert('aij')."
-            )
-        halo = Halo(A, 1)
-        _check(halo, comm)
+        _require_matrix(A, comm)
+        # What was for another matrix makes room.
+        self._forget()
         B = self._near_null(A, comm)
-        name = str(self.model)
-        if name == "auto":
-            name = ONE_LEVEL if B is None and _dominant(halo, comm) else MULTILEVEL
+        with Temporary() as used:
+            matrix = _without_zeros(A, comm, used)
+            halo = used(Halo(matrix, 1))
+            _check(halo, comm)
+            name = str(self.model)
+            if name == "auto":
+                name = ONE_LEVEL if B is None and _dominant(halo, comm) else MULTILEVEL
+            with agreed(comm):
+                model = load_model(name)
+            self.name = model.card.name
+            self.M, remarks = self._make(model, matrix, halo, B, comm)
+        self._made_from = (A, A.stateGet(), str(self.model), self.learned)
+        # A filter of warnings may raise them, on one rank.
         with agreed(comm):
-            model = load_model(name)
-        if self.M is not None:
-            self.M.destroy()
-            self.M = None
-        self.name = model.card.name
-        who, remarks = f"model {self.name!r}", []
-        seen: list[np.ndarray] = []
+            for remark in remarks if comm.Get_rank() == 0 else []:
+                warnings.warn(remark, NeuprecondWarning, stacklevel=3)
+
+    def _make(
+        self, model: Model, A: Any, halo: Halo, B: np.ndarray | None, comm: MPI.Comm
+    ) -> tuple[Factored | DistributedCycle, list[str]]:
+        """M, and what there is to remark on."""
+        who = f"model {self.name!r}"
+        if model.card.kind not in ("spai", "multilevel"):
+            raise ValueError(
+                f"{who} is of kind {model.card.kind!r}, which runs on one process only. Over ranks "
+                "take a model of kind 'spai' or 'multilevel'."
+            )
+        rounds = int(model.card.network["rounds"])
         if model.card.kind == "spai":
             remarks = _one_level_remarks(self.name, halo, comm)
             if B is not None:
                 remarks.append(f"{who} is of one level and has no use for B; it is ignored.")
-            values = _one_level_values(model) if self.learned else None
-            self.M = Factored(factor(A, values, _rounds(model)))
-        elif model.card.kind == "multilevel":
-            several = B is not None and B.shape[1] > 1
-            self.M = multilevel.build(
-                A,
-                _network(model) if self.learned else None,
-                plan=SEVERAL_NEAR_NULL if several else _pick(model, seen),
-                B=B,
-                rounds=_rounds(model),
-            )
-            # "auto" is meant for matrices of all kinds, as on one process.
-            far = VERY_FAR if self.model == "auto" else FAR
-            remarks = model._range_remarks(seen[0], who, far) if seen else []
-            # There is no such check here.
-            advice = 'check="probe" compares the two', "-neuprecond_twin takes that one"
-            remarks = [remark.replace(*advice) for remark in remarks]
-        else:
-            raise ValueError(
-                f"model {self.name!r} is of kind {model.card.kind!r}, which runs on one process "
-                "only. Over ranks take a model of kind 'spai' or 'multilevel'."
-            )
-        self._made_from = state
-        for remark in remarks if comm.Get_rank() == 0 else []:
-            warnings.warn(remark, NeuprecondWarning, stacklevel=3)
+            values = model._spai_values() if self.learned else None
+            return Factored(factor(A, values, rounds)), remarks
+        seen: list[np.ndarray] = []
+        several = B is not None and B.shape[1] > 1
+        M = multilevel.build(
+            A,
+            model._values() if self.learned else None,
+            plan=SEVERAL_NEAR_NULL if several else _pick(model, seen),
+            B=B,
+            rounds=rounds,
+        )
+        # "auto" is meant for matrices of all kinds, as on one process.
+        far = VERY_FAR if self.model == "auto" else FAR
+        remarks = model._range_remarks(seen[0], who, far) if seen else []
+        # There is no such check here.
+        advice = 'check="probe" compares the two', "-neuprecond_twin takes that one"
+        return M, [remark.replace(*advice) for remark in remarks]
+
+    def _is_made_from(self, A: Any) -> bool:
+        """Whether nothing has changed; the matrix is held, so that none takes its address."""
+        if self._made_from is None:
+            return False
+        matrix, *asked = self._made_from
+        same = matrix.handle == A.handle
+        return same and asked == [A.stateGet(), str(self.model), self.learned]
+
+    def _forget(self) -> None:
+        if self.M is not None:
+            self.M.destroy()
+        self.M = self._made_from = None
 
     def _near_null(self, A: Any, comm: MPI.Comm) -> np.ndarray | None:
         """Near-null vectors at this rank's rows, or None where nobody gave any."""
-        B, rows = self.B, A.getLocalSize()[0]
-        if B is None:
-            space = A.getNearNullSpace()
-            vectors = list(space.getVecs()) if space.handle else []
-            if space.handle and space.hasConstant():
-                vectors.insert(0, None)
-            if vectors:
-                ones = np.ones(rows)
-                B = np.stack([ones if v is None else v.getArray() for v in vectors], axis=1)
-        if B is None:
-            return None
+        B = _attached(A) if self.B is None else self.B
         with agreed(comm):
-            # A column may be zero on one rank.
-            shape = np.shape(B)
-            near_null = np.reshape(B, (rows, -1)) if shape and shape[0] == rows else B
-            if rows:
-                filled = np.asarray(near_null).copy()
-                if filled.ndim == 2:
-                    filled[:, ~filled.any(axis=0)] = 1.0
-                require_near_null(filled, rows)
-            return np.asarray(near_null, dtype=np.float64)
+            own = None if B is None else _own_near_null(B, A.getLocalSize()[0])
+        columns = 0 if own is None else own.shape[1]
+        fewest, most = (comm.allreduce(columns, op=op) for op in (MPI.MIN, MPI.MAX))
+        if fewest != most:
+            raise ValueError(
+                "B (near-null vectors) must have as many columns on each rank, also on those "
+                f"without rows, got from {fewest} to {most}."
+            )
+        if own is None:
+            return None
+        empty = np.flatnonzero(comm.allreduce(own.any(axis=0).astype(int)) == 0)
+        if len(empty):
+            raise ValueError(
+                f"B (near-null vectors) must have no zero column, got one at {empty[0]}."
+            )
+        return own
 
     def apply(self, pc: Any, r: Any, z: Any) -> None:
         """Z becomes M r. PETSc calls it."""
@@ -210,15 +248,15 @@ class PC:
 
     def view(self, pc: Any, viewer: Any) -> None:
         """Print what M is, with -ksp_view. PETSc calls it."""
+        if viewer.getType() != PETSc.Viewer.Type.ASCII:
+            return
         viewer.printfASCII(f"  neuprecond {self.name!r}{'' if self.learned else ', its twin'}\n")
         for line in self.M.lines() if self.M else ["not set up"]:
             viewer.printfASCII(f"  {line}\n")
 
     def destroy(self, pc: Any) -> None:
         """Give memory back. PETSc calls it."""
-        if self.M is not None:
-            self.M.destroy()
-            self.M = None
+        self._forget()
 
 
 def _require_real(scalar: Any) -> None:
@@ -227,6 +265,61 @@ def _require_real(scalar: Any) -> None:
             f"neuprecond.petsc needs a PETSc built for real double precision, got one for "
             f"{np.dtype(scalar)}. Set PETSC_ARCH or PETSC_DIR to a real build."
         )
+
+
+def _require_matrix(A: Any, comm: MPI.Comm) -> None:
+    """Raise on every rank unless A is a square assembled AIJ matrix, its rows laid out like x."""
+    if A.getType() is None:
+        raise ValueError("there is no matrix yet: setOperators of the KSP comes first.")
+    if A.getType() not in ("seqaij", "mpiaij"):
+        raise TypeError(f"A must be of PETSc's type aij, got {A.getType()!r}: A.convert('aij').")
+    if not A.assembled:
+        raise ValueError("A must be assembled: A.assemble() comes first.")
+    shape = A.getSize()
+    if shape[0] != shape[1]:
+        raise ValueError(f"A must be square, got shape {shape}.")
+    if shape[0] == 0:
+        raise ValueError("A must have at least one row, got shape (0, 0).")
+    with agreed(comm):
+        rows, columns = A.getLocalSize()
+        if rows != columns:
+            raise ValueError(
+                "A must have as many columns as rows on each rank, got "
+                f"{rows} rows and {columns} columns on rank {comm.Get_rank()}."
+            )
+
+
+def _without_zeros(A: Any, comm: MPI.Comm, used: Temporary) -> Any:
+    """A itself, or without its explicit zeros, as on one process: couplings are counted."""
+    own = owned_rows(A)
+    if total(comm, int(np.count_nonzero(own.data == 0.0))) == 0.0:
+        return A
+    own.eliminate_zeros()
+    return used(distributed(comm, own, A.getLocalSize()[1]))
+
+
+def _attached(A: Any) -> np.ndarray | None:
+    """Near-null vectors that A carries, at this rank's rows."""
+    space = A.getNearNullSpace()
+    if not space.handle:
+        return None
+    columns = [vector.getArray(readonly=True).copy() for vector in space.getVecs()]
+    if space.hasConstant():
+        columns.insert(0, np.ones(A.getLocalSize()[0]))
+    return np.stack(columns, axis=1) if columns else None
+
+
+def _own_near_null(B: Any, rows: int) -> np.ndarray:
+    """Near-null vectors of so many rows, as float64 and checked."""
+    near_null = B if sparse.issparse(B) else np.asarray(B)
+    if rows == 0:
+        return np.zeros((0, near_null.shape[1] if near_null.ndim == 2 else 1))
+    # A column may be zero on one rank.
+    filled = near_null
+    if not sparse.issparse(near_null):
+        filled = np.where(near_null.any(axis=0), near_null, 1)
+    require_near_null(filled, rows)
+    return near_null.astype(np.float64).reshape(rows, -1)
 
 
 def _check(halo: Halo, comm: MPI.Comm) -> None:
@@ -258,26 +351,15 @@ def _dominant(halo: Halo, comm: MPI.Comm) -> bool:
     _, s = unit_diagonal(halo.A)
     rows = abs(halo.A)[halo.own]
     own = s[halo.own]
-    shares = [rows.sum(axis=1) * own * own, own * (rows @ s)]
-    return 2.0 - min(largest(comm, share) for share in shares) >= DOMINANT
-
-
-def _rounds(model: Model) -> int:
-    return int(model.card.network["rounds"])
-
-
-def _part(model: Model, prefix: str) -> dict[str, np.ndarray]:
-    named = model.weights.items()
-    return {name.removeprefix(prefix): w for name, w in named if name.startswith(prefix)}
-
-
-def _network(model: Model) -> Any:
-    return level_network(_part(model, "values."))
+    with np.errstate(all="ignore"):
+        shares = [rows.sum(axis=1) * own * own, own * (rows @ s)]
+        worst = [largest(comm, np.nan_to_num(share, nan=np.inf)) for share in shares]
+    return 2.0 - min(worst) >= DOMINANT
 
 
 def _pick(model: Model, seen: list[np.ndarray]) -> Callable[[np.ndarray], Plan]:
     """The model's pick; what it picked from goes into ``seen``."""
-    weights = _part(model, "pick.")
+    weights = model._part("pick.")
 
     def pick(statistics: np.ndarray) -> Plan:
         seen.append(statistics)
@@ -291,7 +373,8 @@ def _one_level_remarks(name: str, halo: Halo, comm: MPI.Comm) -> list[str]:
     scaled_A, s = unit_diagonal(halo.A)
     own = s[halo.own]
     candidates = [np.ones_like(own), -largest(comm, -own) / own]
-    least = min(typical_residual(halo, scaled_A, v, comm) for v in candidates)
+    sound = [v for v in candidates if -largest(comm, -v) > 1e-100]
+    least = min(typical_residual(halo, scaled_A, v, comm) for v in sound)
     if least >= LEAST_ROW_SUM:
         return []
     return [
@@ -299,15 +382,3 @@ def _one_level_remarks(name: str, halo: Halo, comm: MPI.Comm) -> list[str]:
         f"typical row of A sums to {least:.1e} of its absolute sum (trained on 1e-3 and more). "
         'Steps will grow with the size of A: model "auto" takes several levels here.'
     ]
-
-
-def _one_level_values(model: Model) -> SpaiValues:
-    values = _network(model)
-
-    def per_entry(features: SpaiFeatures) -> np.ndarray:
-        # Diagonal entries of G are the nodes' numbers, the others the entries'.
-        diagonal, entry = values(features)
-        own = features.entry_rows == features.entry_roots
-        return np.where(own, diagonal[features.entry_rows], entry)
-
-    return per_entry

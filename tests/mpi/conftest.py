@@ -28,7 +28,7 @@ class Done:
         return [json.loads(line) for line in self.out.splitlines() if line.startswith("{")]
 
 
-def start(ranks, *words, limit=150, petsc=None):
+def start(ranks, *words, limit=150, petsc=None, options=()):
     """Run a job of jobs.py; fails where the time limit ends it."""
     environment = os.environ | {
         "PYTHONPATH": str(ROOT),
@@ -41,7 +41,8 @@ def start(ranks, *words, limit=150, petsc=None):
     }
     if petsc is not None:
         environment["PETSC_DIR"] = petsc
-    command = ["mpirun", "-n", str(ranks), sys.executable, str(HERE / "jobs.py"), *map(str, words)]
+    command = ["mpirun", "-n", str(ranks), sys.executable, *options, str(HERE / "jobs.py")]
+    command += map(str, words)
     process = subprocess.Popen(
         command,
         env=environment,
@@ -94,11 +95,20 @@ JOBS = {
         "anew",
         "page",
         "remarks",
+        "several_at_once,50",
+        "zeros,60",
+        "memory,poisson2d,100,diffusion2d",
+        "memory,elasticity2d,60,diffusion2d",
+        "memory,heat,100,heat",
     ),
     3: (
         "empty_ranks,heat,24,heat",
         "empty_ranks,poisson2d,40,diffusion2d",
+        "empty_with_modes,30",
         "refusals",
+        "faults",
+        "degenerate",
+        "shown",
         "near_null,30",
         "auto",
     ),
@@ -108,8 +118,9 @@ JOBS = {
         *LEVELS,
         "halo,300,1",
         "halo,300,3",
-        "deeper,lognormal,60",
-        "deeper,poisson2d,60",
+        "deeper,lognormal,60,rs",
+        "deeper,poisson2d,60,sa",
+        "deeper,anisotropic,60,evo",
         "statistics,lognormal,80",
         "statistics,delaunay,900",
     ),

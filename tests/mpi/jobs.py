@@ -112,16 +112,20 @@ def _laws(A, pc):
     return [v.dot(Mu) / u.dot(Mv), u.dot(Mu)]
 
 
-def deeper(family, n):
+def deeper(family, n, plan):
     """How far interpolation and smoother are from those with a deeper halo and a shallow one."""
+    from neuprecond.multilevel import PLANS
     from neuprecond.petsc import multilevel
+    from neuprecond.zoo import load_model
 
     problem = draw(family, n)
     A, _ = spread(problem.A)
+    model = load_model("diffusion2d")
+    values, rounds = model._values(), int(model.card.network["rounds"])
     made = []
     for more in (0, 3, -4):
         multilevel.BEYOND += more
-        M = neuprecond.petsc.setup(A, "diffusion2d").getPythonContext().M
+        M = multilevel.build(A, values, plan=PLANS[plan], B=None, rounds=rounds)
         level = next(level for level in M.levels if not level.eliminated)
         made.append([owned_rows(level.P), owned_rows(level.S)])
         multilevel.BEYOND -= more
@@ -251,7 +255,7 @@ def another_build(n):
             neuprecond.petsc.setup(A, "heat")
         except TypeError as error:
             return built | {"message": str(error)}
-    return built | one_level("heat", n)
+    return built | one_level("heat", n) | {"several": several_levels("poisson2d", 50)}
 
 
 def by_options(family, n, model):
@@ -283,15 +287,104 @@ def empty_ranks(family, n, model):
     return {"steps": steps, "serial": serial(problem.A, problem.b, model)}
 
 
+def empty_with_modes(n):
+    """Elasticity with rigid body modes, all rows on the last rank; and fewer rows than ranks."""
+    problem = draw("elasticity2d", n)
+    A, mine = spread(problem.A, [0] * size + [problem.A.shape[0]])
+    B = problem.B[mine]
+    setup = lambda ksp: neuprecond.petsc.setup(ksp, "auto", B=B)  # noqa: E731
+    found = {"steps": solve(A, problem.b[mine], setup)["steps"]}
+    two = sparse.csr_array([[2.0, -1.0], [-1.0, 2.0]])
+    for model in ("heat", "diffusion2d"):
+        A, mine = spread(two)
+        setup = lambda ksp, model=model: neuprecond.petsc.setup(ksp, model)  # noqa: E731
+        found[model] = solve(A, np.array([1.0, 3.0])[mine], setup)["residual"]
+    return found | {"serial": serial(problem.A, problem.b, "auto", B=problem.B)}
+
+
+def zeros(n):
+    """Steps where A stores zeros between random pairs of unknowns too, and where it does not."""
+    problem = draw("poisson2d", n)
+    N = problem.A.shape[0]
+    i, j = np.random.default_rng(SEED).integers(N, size=(2, 2 * N))
+    pattern = sparse.coo_array((np.ones(2 * N), (i, j)), shape=(N, N)).tocsr()
+    stored = sparse.csr_array(problem.A + 1e-300 * (pattern + pattern.T))
+    stored.data[np.abs(stored.data) < 1e-200] = 0.0
+    assert stored.nnz > problem.A.nnz
+    views = []
+    for matrix in (stored, problem.A):
+        A, mine = spread(matrix)
+        pc = neuprecond.petsc.setup(A, "diffusion2d")
+        z, r = A.createVecLeft(), A.createVecLeft()
+        r.setArray(problem.b[mine])
+        pc.apply(r, z)
+        views.append(z.copy())
+    views[0].axpy(-1.0, views[1])
+    return {"difference": views[0].norm(), "size": views[1].norm()}
+
+
+def degenerate():
+    """A diagonal matrix, of which nothing is left, and one with a null space."""
+    whole = sparse.csr_array(sparse.diags_array(np.linspace(1.0, 5.0, 3000)))
+    A, mine = spread(whole)
+    setup = lambda ksp: neuprecond.petsc.setup(ksp, "diffusion2d")  # noqa: E731
+    found = {"diagonal": solve(A, np.ones(3000)[mine], setup)["steps"]}
+    n = 50
+    line = sparse.diags_array([-1.0, 2.0, -1.0], offsets=[-1, 0, 1], shape=(n, n)).tolil()
+    line[0, 0] = line[-1, -1] = 1.0
+    one = sparse.eye_array(n)
+    whole = sparse.csr_array(sparse.kron(line, one) + sparse.kron(one, line))
+    b = np.random.default_rng(SEED).standard_normal(n * n)
+    b -= b.mean()
+    A, mine = spread(whole)
+    A.setNullSpace(PETSc.NullSpace().create(constant=True, comm=A.getComm()))
+    found["singular"] = solve(A, b[mine], setup)
+    return found | {"serial": serial(whole, b, "diffusion2d")}
+
+
+def several_at_once(n):
+    """Three PCs with prefixes of their own, the last one block by block: what each one is."""
+    problem = draw("poisson2d", n)
+    A, mine = spread(problem.A)
+    python = "pc_type python -{0}pc_python_type neuprecond.petsc.PC -{0}neuprecond_model"
+    settings = {
+        "a_": "-a_" + python.format("a_") + " heat",
+        "b_": "-b_" + python.format("b_") + " diffusion2d -b_neuprecond_twin",
+        "c_": "-c_pc_type bjacobi -c_sub_" + python.format("c_sub_") + " diffusion2d",
+    }
+    found, solvers = {}, []
+    warnings.simplefilter("ignore", neuprecond.NeuprecondWarning)
+    for prefix, text in settings.items():
+        PETSc.Options().insertString(text)
+        ksp = PETSc.KSP().create(A.getComm())
+        ksp.setOptionsPrefix(prefix)
+        ksp.setOperators(A)
+        ksp.setType("cg")
+        ksp.setFromOptions()
+        ksp.setUp()
+        ksp.setUpOnBlocks()
+        solvers.append(ksp)
+    x, b = A.createVecLeft(), A.createVecLeft()
+    b.setArray(problem.b[mine])
+    for prefix, ksp in zip(settings, solvers, strict=True):
+        ksp.setTolerances(rtol=1e-8)
+        ksp.solve(b, x)
+        found[prefix] = [ksp.getConvergedReason() > 0, ksp.getIterationNumber()]
+        if prefix != "c_":
+            context = ksp.getPC().getPythonContext()
+            found[prefix] += [context.name, context.learned]
+    return found
+
+
 def refusals():
     """The message that every rank gets where only one of them has the fault."""
     good = draw("heat", 12).A.tolil()
     n, messages = good.shape[0], {}
 
-    def refused(name, A):
+    def refused(name, A, model="auto", **words):
         try:
-            neuprecond.petsc.setup(A, "auto")
-        except (TypeError, ValueError) as error:
+            neuprecond.petsc.setup(A, model, **words)
+        except (TypeError, ValueError, neuprecond.NeuprecondWarning) as error:
             said = [type(error).__name__, str(error)]
         else:
             said = ["nothing", ""]
@@ -302,6 +395,11 @@ def refusals():
         A[i, j] = value
         return spread(sparse.csr_array(A))[0]
 
+    def empty(*layout):
+        A = PETSc.Mat().createAIJ(layout, comm=PETSc.COMM_WORLD)
+        A.setUp()
+        return A
+
     refused("nonsymmetric", changed(n - 1, n - 2, 0.3))
     refused("negative", changed(n - 1, n - 1, -1.0))
     refused("not finite", changed(0, 0, np.nan))
@@ -311,23 +409,144 @@ def refusals():
     wrong.assemble()
     refused("dense", wrong)
     refused("no matrix", whole)
+    refused("no operators", PETSc.KSP().create(PETSc.COMM_WORLD))
+    refused("not assembled", empty(8, 8))
+    for name, columns in (("rectangular", 4), ("layout", 2 + rank)):
+        A = empty((3, None), (columns, None))
+        A.assemble()
+        refused(name, A)
+    A, mine = spread(sparse.csr_array(whole))
+    m = mine.stop - mine.start
+    ones = np.ones((m, 2 if rank == 0 else 1))
+    refused("columns of B", A, B=ones)
+    refused("B on one rank", A, B=ones if rank == 0 else None)
+    refused("rows of B", A, B=np.ones(m + (rank == 1)))
+    refused("zero B", A, B=np.zeros(m))
+    refused("model", A, "advection")
+    # Warnings are errors here, and only rank 0 warns.
+    refused("warning", spread(draw("poisson2d", 20).A)[0], "heat")
+    refused("nothing", A)
     return messages
+
+
+def faults():
+    """What ranks are told of an error that cannot travel."""
+    from neuprecond.petsc.halo import agreed
+
+    class OddError(Exception):
+        def __init__(self, left, right):
+            super().__init__(f"{left} and {right}")
+
+    try:
+        with agreed(comm):
+            if rank == size - 1:
+                raise OddError("this", "that")
+    except Exception as error:
+        return {"said": comm.allgather(str(error))}
+    return {}
 
 
 def anew():
     """A matrix that changes is set up again, one that does not is not."""
-    problem = draw("heat", 16)
-    A, _ = spread(problem.A)
-    pc = neuprecond.petsc.setup(A, "heat")
-    context = pc.getPythonContext()
-    first = context.M
-    context.setUp(pc)
-    same = context.M is first
-    norm = first.G.norm()
-    A.scale(4.0)
-    pc.setOperators(A)
-    pc.setUp()
-    return {"same": same, "ratio": context.M.G.norm() / norm}
+    found = {}
+    for model, family in (("heat", "heat"), ("diffusion2d", "lognormal")):
+        problem = draw(family, 48)
+        A, mine = spread(problem.A)
+        pc = neuprecond.petsc.setup(A, model)
+        context = pc.getPythonContext()
+        first = context.M
+        context.setUp(pc)
+        same = context.M is first
+        r, before, after = (A.createVecLeft() for _ in range(3))
+        r.setArray(problem.b[mine])
+        pc.apply(r, before)
+        A.scale(4.0)
+        pc.setOperators(A)
+        pc.setUp()
+        pc.apply(r, after)
+        after.axpy(-0.25, before)
+        # Others follow at what may be the same address.
+        steps = []
+        for side in (20, 50):
+            other = draw(family, side)
+            A.destroy()
+            A, mine = spread(other.A)
+            ksp = PETSc.KSP().create(A.getComm())
+            ksp.setPC(pc)
+            steps.append([solve_with(ksp, A, other.b[mine]), serial(other.A, other.b, model)])
+        found[model] = {"same": same, "off": after.norm() / before.norm(), "steps": steps}
+    return found
+
+
+def solve_with(ksp, A, b):
+    """Steps of a KSP whose PC was used for another matrix before."""
+    pc = ksp.getPC()
+    pc.reset()
+    ksp.setOperators(A)
+    ksp.setType("cg")
+    ksp.setNormType(PETSc.KSP.NormType.UNPRECONDITIONED)
+    ksp.setTolerances(rtol=1e-8)
+    x, right = A.createVecLeft(), A.createVecLeft()
+    right.setArray(b)
+    ksp.solve(right, x)
+    return ksp.getIterationNumber()
+
+
+def shown():
+    """What -ksp_view tells, whether a binary viewer is left alone, and Mᵀ against M."""
+    import tempfile
+    from pathlib import Path
+
+    problem = draw("lognormal", 60)
+    A, mine = spread(problem.A)
+    pc = neuprecond.petsc.setup(A, "diffusion2d")
+    r, z, turned = (A.createVecLeft() for _ in range(3))
+    r.setArray(problem.b[mine])
+    pc.apply(r, z)
+    pc.applyTranspose(r, turned)
+    turned.axpy(-1.0, z)
+    folder = comm.bcast(tempfile.mkdtemp())
+    text = Path(folder) / "view.txt"
+    for viewer in (
+        PETSc.Viewer().createASCII(str(text), comm=A.getComm()),
+        PETSc.Viewer().createBinary(f"{folder}/view", "w", comm=A.getComm()),
+    ):
+        pc.view(viewer)
+        viewer.destroy()
+    comm.Barrier()
+    return {"view": text.read_text(), "transposed": turned.norm()}
+
+
+def memory(family, n, model):
+    """Megabytes that each rank has more after twenty setups, and one of its part of A."""
+    import ctypes
+    from pathlib import Path
+
+    def megabytes():
+        # What was freed is not kept for later.
+        ctypes.CDLL(None).malloc_trim(0)
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
+
+    A, _ = spread(draw(family, n).A)
+    pc = neuprecond.petsc.setup(A, model)
+    for k in range(30):
+        if k == 10:
+            before = megabytes()
+        A.scale(1.01)
+        pc.setOperators(A)
+        pc.setUp()
+    entries = A.getInfo()["nz_used"] / size
+    return {"more": comm.allreduce(megabytes() - before, max), "matrix": 12e-6 * entries}
+
+
+def raised():
+    """A program's own fault on one rank; the others are in the middle of a setup."""
+    A, _ = spread(draw("poisson2d", 40).A)
+    if rank == 1:
+        raise OverflowError("a fault of rank 1 alone")
+    for _ in range(100):
+        neuprecond.petsc.setup(A, "diffusion2d")
+    return {}
 
 
 def killed():

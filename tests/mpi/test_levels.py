@@ -36,11 +36,13 @@ def test_m_is_symmetric_and_definite(job, ranks, family):
         assert square > 0.0
 
 
-@pytest.mark.parametrize("family", ["lognormal", "poisson2d"])
-def test_a_deeper_halo_changes_nothing_and_a_shallow_one_does(job, family):
-    found = job(4, "deeper", family, 60)
+@pytest.mark.parametrize(
+    ("family", "plan"), [("lognormal", "rs"), ("poisson2d", "sa"), ("anisotropic", "evo")]
+)
+def test_a_deeper_halo_changes_nothing_and_a_shallow_one_does(job, family, plan):
+    found = job(4, "deeper", family, 60, plan)
     assert found["deeper"] < 1e-6
-    assert found["shallow"] > 1e-4
+    assert found["shallow"] > 1e-5
 
 
 @pytest.mark.parametrize(("family", "n"), [("lognormal", 80), ("delaunay", 900)])
@@ -52,6 +54,49 @@ def test_the_plan_is_picked_from_statistics_of_the_whole_matrix(job, family, n):
 def test_ranks_may_be_empty(job):
     found = job(3, "empty_ranks", "poisson2d", 40, "diffusion2d")
     assert max(found["steps"]) <= found["serial"] + 2
+
+
+def test_ranks_may_be_empty_with_rigid_body_modes(job):
+    found = job(3, "empty_with_modes", 30)
+    assert found["steps"] <= found["serial"] + 1
+    assert found["heat"] < 1e-8
+    assert found["diffusion2d"] < 1e-8
+
+
+def test_stored_zeros_change_nothing(job):
+    found = job(2, "zeros", 60)
+    assert found["difference"] <= 1e-12 * found["size"]
+
+
+def test_diagonal_and_singular_matrices(job):
+    found = job(3, "degenerate")
+    assert found["diagonal"] == 1
+    assert found["singular"]["residual"] < 1e-8
+    assert found["singular"]["steps"] <= math.ceil(1.2 * found["serial"])
+
+
+def test_several_at_once_have_options_of_their_own(job):
+    found = job(2, "several_at_once", 50)
+    assert all(each[0] for each in found.values())
+    assert found["a_"][2:] == ["heat", True]
+    assert found["b_"][2:] == ["diffusion2d", False]
+    assert found["b_"][1] < found["c_"][1] < found["a_"][1]
+
+
+def test_a_view_shows_the_levels_and_m_is_its_own_transpose(job):
+    found = job(3, "shown")
+    assert "neuprecond 'diffusion2d'" in found["view"]
+    assert "on every rank" in found["view"]
+    assert found["transposed"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("family", "n", "model"),
+    [("poisson2d", 100, "diffusion2d"), ("elasticity2d", 60, "diffusion2d"), ("heat", 100, "heat")],
+)
+def test_setting_up_again_takes_no_memory(job, family, n, model):
+    found = job(2, "memory", family, n, model)
+    assert found["more"] < 20 * found["matrix"], "megabytes of twenty setups"
 
 
 def test_near_null_vectors_come_from_the_matrix(job):
