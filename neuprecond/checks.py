@@ -10,6 +10,7 @@ __all__ = [
     "as_csr",
     "asymmetry",
     "one_sign",
+    "refuse_masked",
     "require_definite_diagonal",
     "require_near_null",
     "require_symmetric",
@@ -39,7 +40,7 @@ def as_csr(A: object, *, allow_complex: bool = False) -> sparse.csr_array:
     TypeError
         If A is not a matrix of numbers, or complex without ``allow_complex``.
     ValueError
-        If A is not square, empty, or holds a NaN or an infinity.
+        If A is not square, empty, damaged, or holds a NaN, an infinity or masked entries.
 
     Examples
     --------
@@ -62,17 +63,12 @@ def as_csr(A: object, *, allow_complex: bool = False) -> sparse.csr_array:
         )
     dtype = np.complex128 if is_complex else np.float64
     index = np.int32 if max(n, matrix.nnz) < np.iinfo(np.int32).max else np.int64
-    if matrix.format == "csr":
-        csr = sparse.csr_array((matrix.data, matrix.indices, matrix.indptr), shape=matrix.shape)
-        # Indices out of range would lead the compiled loops astray.
-        csr.check_format(full_check=True)
-        parts = csr.data.astype(dtype), csr.indices.astype(index), csr.indptr.astype(index)
-        csr = sparse.csr_array(parts, shape=matrix.shape)
-    else:
-        # Through triplets, since other ways to CSR add duplicates up in the dtype they came in.
-        coo = matrix.tocoo()
-        places = tuple(np.asarray(c).astype(index) for c in coo.coords)
-        csr = sparse.coo_array((coo.data.astype(dtype), places), shape=coo.shape).tocsr()
+    try:
+        csr = _as_csr(matrix, dtype, index)
+    except (ValueError, IndexError) as error:
+        raise ValueError(
+            f"A is damaged, its {matrix.format} storage is not valid: {error}."
+        ) from None
     with np.errstate(all="ignore"):
         csr.sum_duplicates()
     csr.sort_indices()
@@ -90,6 +86,26 @@ def as_csr(A: object, *, allow_complex: bool = False) -> sparse.csr_array:
     return csr
 
 
+def _as_csr(matrix: sparse.sparray, dtype: type, index: type) -> sparse.csr_array:
+    """Convert after a look at what would lead compiled loops astray: indices and pointers."""
+    if matrix.format in ("csr", "csc", "bsr"):
+        # Checking may trim the arrays of what is checked, and A is the caller's.
+        kind = getattr(sparse, f"{matrix.format}_array")
+        matrix = kind((matrix.data, matrix.indices, matrix.indptr), shape=matrix.shape)
+        matrix.check_format(full_check=True)
+    if matrix.format == "csr":
+        parts = (
+            matrix.data.astype(dtype),
+            matrix.indices.astype(index),
+            matrix.indptr.astype(index),
+        )
+        return sparse.csr_array(parts, shape=matrix.shape)
+    # Through triplets, since other ways to CSR add duplicates up in the dtype they came in.
+    coo = matrix.tocoo()
+    places: tuple[np.ndarray, ...] = tuple(np.asarray(c).astype(index) for c in coo.coords)
+    return sparse.coo_array((coo.data.astype(dtype), places), shape=coo.shape).tocsr()
+
+
 def _as_sparse(A: object) -> sparse.sparray:
     """Leave A as it came if it is sparse, else make it an array of triplets."""
     if sparse.issparse(A):
@@ -99,6 +115,7 @@ def _as_sparse(A: object) -> sparse.sparray:
             "A must be a SciPy sparse array or matrix, or a dense NumPy array, got "
             f"{type(A).__name__}. Convert it first, for example scipy.sparse.csr_array(A)."
         )
+    refuse_masked(A, "A")
     try:
         dense = np.asarray(A)
     except ValueError as error:
@@ -110,6 +127,19 @@ def _as_sparse(A: object) -> sparse.sparray:
     # SciPy's sparse arrays take neither half precision nor the bytes of another machine.
     wide = dense.astype(np.complex128 if dense.dtype.kind == "c" else np.float64)
     return sparse.coo_array(wide)
+
+
+def refuse_masked(x: object, name: str) -> None:
+    """Raise ``ValueError`` for masked entries, which NumPy would take as the numbers below.
+
+    Examples
+    --------
+    >>> refuse_masked(np.ma.masked_invalid([1.0, 2.0]), "b")
+    """
+    if np.ma.isMaskedArray(x) and np.ma.is_masked(x):
+        raise ValueError(
+            f"{name} must have no masked entries, got {np.ma.count_masked(x)}: fill them first."
+        )
 
 
 def asymmetry(A: sparse.csr_array) -> float:
@@ -198,6 +228,7 @@ def require_near_null(B: object, n: int) -> np.ndarray:
     """
     if sparse.issparse(B):
         raise TypeError("B (near-null vectors) must be a dense array; pass B.toarray().")
+    refuse_masked(B, "B (near-null vectors)")
     near_null = np.asarray(B)
     if near_null.dtype.kind not in "biuf":
         raise TypeError(

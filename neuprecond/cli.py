@@ -4,7 +4,9 @@ Exit codes: 0 done; 1 it ran and did not converge; 2 it could not be run as aske
 Results go to stdout, all else to stderr; nothing moves or is coloured when piped.
 """
 
+import io
 import json
+import os
 import shlex
 import sys
 import warnings
@@ -136,12 +138,16 @@ def bench(
     converged. Without one: setup by phase, apply, solve, totals and peak memory over families.
     """
     if matrix is None:
+        with _plainly():
+            chosen: dict[str, Any] = {
+                "families": None if families is None else _words(families),
+                "sizes": None if sizes is None else [_whole(word) for word in _words(sizes)],
+                "right_sides": [_whole(word) for word in _words(rhs or "1,10")],
+                "models": _words(models),
+                "peers": None if peers is None else _words(peers),
+            }
         _bench_families(
-            families=None if families is None else _words(families),
-            sizes=None if sizes is None else [_whole(word) for word in _words(sizes)],
-            right_sides=[_whole(word) for word in _words(rhs or "1,10")],
-            models=_words(models),
-            peers=None if peers is None else _words(peers),
+            **chosen,
             repeats=repeats,
             small=small,
             memory=memory,
@@ -158,6 +164,8 @@ def bench(
         B = None if near_null is None else problems.read_vectors(near_null)
         found: list[dict[str, Any]] = []
         wanted = _words(names)
+        # What is wrong with b or an option is no fault of a preconditioner.
+        neuprecond.solve(A, b, M=None, method="gmres", rtol=rtol, maxiter=min(maxiter or 0, 0))
         for k, name in enumerate(wanted):
             progress(name, k, len(wanted))
             found.append(_measured(name, A, b, B, rtol=rtol, maxiter=maxiter))
@@ -227,7 +235,7 @@ def _measured(
                 records.append(
                     neuprecond.solve(A, b, M=M, method=method, rtol=rtol, maxiter=maxiter)
                 )
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         refused = isinstance(error, neuprecond.NotDefiniteError) or name in (*_models(""), "twin")
         if not refused:
             raise
@@ -304,6 +312,9 @@ def solve(
     with _plainly(hint="Nothing was solved yet, so nothing is kept."):
         from neuprecond import krylov, problems
 
+        if out is not None:
+            # Not only after a long solve.
+            _require_writable(out)
         if method not in ("auto", *krylov.METHODS):
             raise ValueError(f"no method {method!r}; there are auto, {', '.join(krylov.METHODS)}.")
         A = problems.read(matrix)
@@ -318,17 +329,6 @@ def solve(
                 record, stopped = interrupted.record, True
         setup = sum(getattr(M, "setup_seconds", {}).values())
         record = replace(record, setup_seconds=setup)
-        if out is not None:
-            # A file object, since np.save would put another suffix behind the user's.
-            with out.open("wb") as file:
-                np.save(file, record.x)
-    if stopped:
-        kept = "--out would have kept x so far" if out is None else f"x so far is in {out}"
-        typer.echo(
-            f"interrupted after {record.iterations} iterations at a true residual of "
-            f"{record.residual:.1e}; {kept}.",
-            err=True,
-        )
     if as_json:
         facts = asdict(record)
         del facts["x"], facts["history"]
@@ -337,9 +337,40 @@ def solve(
     else:
         _tell(notes)
         typer.echo(str(record))
+    if out is not None:
+        with _plainly(hint=f"{out} was not written."):
+            _write_vectors(out, record.x)
     if stopped:
+        kept = "--out would have kept x so far" if out is None else f"x so far is in {out}"
+        typer.echo(
+            f"interrupted after {record.iterations} iterations at a true residual of "
+            f"{record.residual:.1e}; {kept}.",
+            err=True,
+        )
         raise typer.Exit(INTERRUPTED)
     raise typer.Exit(DONE if record.converged else NOT_CONVERGED)
+
+
+def _require_writable(path: Path) -> None:
+    """Raise ``OSError`` where there is a folder in place of the file, or no folder for it."""
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder, not a file to write to.")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"no folder {path.parent} to write {path.name} to.")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise PermissionError(f"{path} must not be written to.")
+
+
+def _write_vectors(path: Path, x: np.ndarray) -> None:
+    """Write x as .npy: a file whole or not at all, anything else, such as a pipe, as it is."""
+    from neuprecond.zoo.atomic import write_bytes
+
+    content = io.BytesIO()
+    np.save(content, x)
+    if path.exists() and not path.is_file():
+        path.write_bytes(content.getbuffer())
+    else:
+        write_bytes(path.resolve(), content.getbuffer())
 
 
 def _preconditioner(model: str, A: Any, B: Any) -> Any:
@@ -413,6 +444,8 @@ def train(
 
         if name not in RECIPES:
             raise ValueError(f"unknown recipe {name!r}; known are {', '.join(RECIPES)}.")
+        if device not in ("auto", "cpu", "cuda"):
+            raise ValueError(f"device must be auto, cpu or cuda, got {device!r}.")
         recipe = changed(RECIPES[name], steps=steps, pool=pool, labels=labels)
         console = Console(stderr=True, quiet=not sys.stderr.isatty())
         path = run(recipe, out, seed=seed, device=device, resume=resume, console=console)
@@ -531,6 +564,10 @@ def _plainly(hint: str | Callable[[], str] = "") -> Iterator[Callable[[str, floa
         said = hint if isinstance(hint, str) else hint()
         typer.echo(f"interrupted. {said}".strip(), err=True)
         raise typer.Exit(INTERRUPTED) from None
+    except MemoryError as error:
+        bar.stop()
+        typer.echo(f"error: not enough memory: {error}".rstrip(": "), err=True)
+        raise typer.Exit(NOT_RUN) from None
     except (ValueError, TypeError, OSError, ModuleNotFoundError) as error:
         bar.stop()
         typer.echo(f"error: {error}", err=True)
@@ -567,7 +604,10 @@ def _tell(notes: list[str]) -> None:
 
 
 def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not words:
+        raise ValueError(f"an option that takes names or numbers by commas got none, {text!r}.")
+    return words
 
 
 def _whole(word: str) -> int:

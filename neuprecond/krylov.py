@@ -19,7 +19,7 @@ from scipy.sparse.linalg import (
     minres,
 )
 
-from neuprecond.checks import SYMMETRY_TOLERANCE, as_csr, require_symmetric
+from neuprecond.checks import SYMMETRY_TOLERANCE, as_csr, refuse_masked, require_symmetric
 from neuprecond.classical import CLASSICAL, precondition
 from neuprecond.errors import Interrupted, NotDefiniteError
 
@@ -199,7 +199,7 @@ def solve(
     if method not in METHODS:
         raise ValueError(f"no method {method!r}; there are {', '.join(METHODS)}.")
     if not (rtol >= 0 and atol >= 0):
-        raise ValueError(f"rtol and atol must not be negative, got {rtol} and {atol}.")
+        raise ValueError(f"rtol and atol must be numbers from 0 on, got {rtol} and {atol}.")
     if restart < 1:
         raise ValueError(f"restart must be at least 1, got {restart}.")
     csr = as_csr(A, allow_complex=True)
@@ -268,6 +268,7 @@ def _as_vectors(b: object, n: int, name: str) -> np.ndarray:
     """Return b as a finite float64 or complex128 array of shape (n,) or (n, k)."""
     if sparse.issparse(b):
         raise TypeError(f"{name} must be a dense array, got a sparse one; pass {name}.toarray().")
+    refuse_masked(b, name)
     vectors = np.asarray(b)
     if vectors.dtype.kind not in "biufc":
         raise TypeError(f"{name} must hold numbers, got dtype {vectors.dtype}.")

@@ -264,7 +264,19 @@ def test_near_null_vectors(tmp_path):
         (("solve", PLATE, "--method", "magic"), "no method 'magic'"),
         (("solve", PLATE, "--rhs", "nowhere.npy"), "no file nowhere.npy"),
         (("solve", PLATE, "--rtol", -1), "rtol"),
-        (("solve", PLATE, "--out", "no/such/folder/x.npy"), "no/such/folder"),
+        (("solve", PLATE, "--rtol", "nan"), "rtol"),
+        (("solve", PLATE, "--maxiter", -1), "maxiter must not be negative"),
+        (("solve", PLATE, "--out", "no/such/folder/x.npy"), "no folder no/such/folder"),
+        (("solve", PLATE, "--out", "."), ". is a folder, not a file to write to"),
+        (("solve", "."), "is a folder"),
+        (("bench", PLATE, "--rtol", -1, "--with", "auto"), "rtol"),
+        (("bench", PLATE, "--maxiter", -1), "maxiter must not be negative"),
+        (("bench", PLATE, "--with", ","), "got none, ','"),
+        (("bench", "--sizes", "many"), "sizes must be whole numbers, got 'many'"),
+        (("bench", "--families", ""), "got none, ''"),
+        (("train", "heat", "--device", "tpu"), "device must be auto, cpu or cuda, got 'tpu'"),
+        (("map", "--seeds", 0, "--out", "m"), "seeds must be at least 1, got 0"),
+        (("map", "--families", "", "--out", "m"), "got none, ''"),
         (("train", "nobody"), "unknown recipe 'nobody'"),
         (("train", "heat", "--labels", 7), "'heat' of kind 'spai' has one plan, so there is"),
         (("train", "advection", "--steps", 7), "leave out --steps"),
@@ -287,6 +299,107 @@ def test_what_cannot_be_run_is_a_sentence_and_exit_code_2(
     assert result.stderr.startswith("error: ")
     assert words in result.stderr
     assert "Traceback" not in result.output
+
+
+HEAD = "%%MatrixMarket matrix "
+ODD_FILES = {
+    "empty.mtx": ("", "damaged or not a .mtx file"),
+    "text.mtx": ("1,2\n3,4\n", "damaged or not a .mtx file"),
+    "notgz.mtx.gz": ("hello", "damaged or not a .mtx file"),
+    "empty.npz": ("", "damaged or not a .npz file"),
+    "none.mtx": (HEAD + "coordinate real general\n0 0 0\n", "at least one row"),
+    "rect.mtx": (HEAD + "coordinate real general\n2 3 1\n1 1 1\n", "square, got shape (2, 3)"),
+    "range.mtx": (HEAD + "coordinate real general\n3 3 1\n4 1 1\n", "out of bounds"),
+    "negative.mtx": (HEAD + "coordinate real general\n-3 -3 1\n1 1 1\n", "negative"),
+    "nan.mtx": (HEAD + "coordinate real general\n2 2 1\n2 1 nan\n", "NaN at row 1, column 0"),
+    "entries.mtx": (HEAD + "coordinate real general\n3 3 9000000000000000\n1 1 1\n", "memory"),
+    "dense.mtx": (HEAD + "array real general\n90000000 90000000\n1\n", "memory"),
+}
+
+
+@pytest.mark.parametrize("command", ["solve", "diagnose", "bench"])
+@pytest.mark.parametrize("name", ODD_FILES)
+def test_odd_files_are_a_sentence_each(name, command, tmp_path):
+    content, words = ODD_FILES[name]
+    (tmp_path / name).write_text(content)
+    result = run(command, tmp_path / name, "--json")
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    assert result.stderr.startswith("error: ")
+    assert words in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("b", "words"),
+    [
+        (np.ones(575), "(576, k) to fit A, got (575,)"),
+        (np.ones((1, 576)), "to fit A, got (1, 576)"),
+        (np.ones((576, 1, 1)), "one column or a few"),
+        (np.ones((576, 0)), "one column or a few"),
+        (np.full(576, np.inf), "must be finite"),
+        (np.array(["a"] * 576), "must hold numbers"),
+        (np.float64(3.0), "one column or a few"),
+    ],
+    ids=["short", "row", "cube", "none", "infinite", "words", "number"],
+)
+def test_odd_right_hand_sides_are_a_sentence_each(b, words, tmp_path):
+    np.save(tmp_path / "b.npy", b)
+    for command in ("solve", "bench"):
+        result = run(command, PLATE, "--rhs", tmp_path / "b.npy")
+        assert result.exit_code == 2, result.output
+        assert words in result.stderr
+
+
+@pytest.mark.parametrize("shape", [(576,), (576, 1), (576, 3)])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int64])
+def test_right_hand_sides_of_each_shape_and_type(shape, dtype, tmp_path):
+    b = (10 * np.random.default_rng(73).standard_normal(shape)).astype(dtype)
+    np.save(tmp_path / "b.npy", b)
+    result = run("solve", PLATE, "--rhs", tmp_path / "b.npy", "--out", tmp_path / "x.npy")
+    assert result.exit_code == 0, result.output
+    x = np.load(tmp_path / "x.npy")
+    b = b.reshape(x.shape)
+    assert np.linalg.norm(b - problems.read(PLATE) @ x) <= 2e-8 * np.linalg.norm(b)
+
+
+def test_a_full_disk_shows_what_came_of_it_and_leaves_the_old_file(tmp_path, monkeypatch):
+    out = tmp_path / "x.npy"
+    out.write_bytes(b"old")
+
+    def fsync(file):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", fsync)
+    result = run("solve", PLATE, "--out", out)
+    assert result.exit_code == 2
+    assert result.stdout.startswith("cg with diffusion2d: converged")
+    assert "No space left on device" in result.stderr
+    assert out.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="no /dev/stdout")
+def test_x_goes_into_what_is_no_file_too(tmp_path):
+    done = subprocess.run(
+        f"{sys.executable} -m neuprecond solve {PLATE} --json --out /dev/stderr 2>{tmp_path}/x.npy",
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert json.loads(done.stdout)["converged"]
+    assert np.load(tmp_path / "x.npy").shape == (576,)
+
+
+def test_bench_of_a_complex_matrix_has_a_row_for_each(tmp_path):
+    A = problems.draw("poisson2d", 8, np.random.default_rng(74)).A
+    scipy.io.mmwrite(tmp_path / "A.mtx", A + 0.1j * sparse.eye_array(64))
+    result = run("bench", tmp_path / "A.mtx", "--json")
+    assert result.exit_code == 0, result.output
+    rows = {row["preconditioner"]: row for row in json.loads(result.stdout)}
+    assert rows["auto"]["converged"]
+    assert "complex" in rows["ic0"]["status"]
 
 
 def test_usage_errors_are_exit_code_2_too():

@@ -329,6 +329,71 @@ def test_indices_out_of_range_are_noticed():
         load("auto", A)
 
 
+def damaged(form, what):
+    """A matrix whose arrays were tampered with after it was made."""
+    A = poisson(16).tobsr((2, 2)) if form == "bsr" else poisson(16).asformat(form)
+    part, _, value = what.partition(" ")
+    if part in ("indptr", "indices"):
+        getattr(A, part)[3] = int(value)
+    elif part == "coords":
+        A.coords[0][3] = int(value)
+    else:
+        A.data = A.data[: int(value)]
+    return A
+
+
+@pytest.mark.parametrize(
+    ("form", "what"),
+    [
+        *(
+            (form, what)
+            for form in ("csr", "csc", "bsr")
+            for what in ("indptr 100000000", "indptr -5", "indices 100000000", "indices -1")
+        ),
+        *((form, "data -5") for form in ("csr", "csc", "bsr", "coo")),
+        ("coo", "coords 100000000"),
+        ("coo", "coords -1"),
+    ],
+)
+def test_damaged_storage_is_noticed(form, what):
+    """Before compiled loops follow an index out of its array."""
+    for function in (lambda A: load("auto", A), lambda A: solve(A, np.ones(256), M="jacobi")):
+        with pytest.raises(ValueError, match=r"indices|ind(ex|ptr)|length|size|damaged"):
+            function(damaged(form, what))
+
+
+def test_masked_entries_are_refused():
+    dense = poisson(16).toarray()
+    hole = np.ma.masked_greater(dense, 3.0)
+    with pytest.raises(ValueError, match="A must have no masked entries, got 256"):
+        load("auto", hole)
+    whole = np.ma.masked_greater(dense, 9.0)
+    r = np.ones(256)
+    assert np.array_equal(quiet("auto", whole) @ r, quiet("auto", dense) @ r)
+    with pytest.raises(ValueError, match="b must have no masked entries, got 1"):
+        solve(dense, np.ma.masked_invalid(np.r_[np.nan, np.ones(255)]))
+    with pytest.raises(ValueError, match="no masked entries"):
+        load("auto", dense, B=np.ma.masked_equal(np.arange(256.0), 3.0))
+
+
+@pytest.mark.parametrize("name", ["auto", "diffusion2d", "heat", "advection"])
+def test_what_is_too_small_to_be_inverted_is_told(name):
+    """One over the smallest subnormal is infinite, at 1e-300 everything is fine."""
+    A = poisson(6) if name != "advection" else sparse.csr_array(sparse.tril(poisson(6)))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        load(name, 5e-324 * A)
+        told = [str(w.message) for w in caught]
+        assert (
+            sum("one over the diagonal of A overflows, it is 2.0e-323 in row 0" in t for t in told)
+            == 1
+        )
+        caught.clear()
+        M = load(name, 1e-300 * A)
+        assert not any("overflows" in str(w.message) for w in caught)
+    assert np.isfinite(M @ np.ones(36)).all()
+
+
 def test_sums_that_overflow_are_noticed():
     A = sparse.coo_array(([1e308, 1e308, 1.0], ([0, 0, 1], [0, 0, 1])), shape=(2, 2))
     with pytest.raises(ValueError, match="infinity at row 0, column 0"):

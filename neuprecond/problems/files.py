@@ -94,6 +94,8 @@ def read(path: str | os.PathLike[str]) -> sparse.csr_array:
             A = _harwell_boeing(_lines(path))
     except DAMAGE as error:
         raise ValueError(f"{path.name} is damaged or not a {suffix} file: {error}") from error
+    except MemoryError as error:
+        raise MemoryError(f"{path.name} says that it is larger than memory: {error}") from error
     try:
         return checks.as_csr(A, allow_complex=True)
     except ValueError as error:

@@ -94,7 +94,7 @@ def make_map(
         asked["families"],
         models=models,
         sizes=tuple(asked["sizes"] or SIZES["small" if small else "middle"]),
-        seeds=asked["seeds"] or (2 if small else 3),
+        seeds=(2 if small else 3) if asked["seeds"] is None else asked["seeds"],
         ends_only=small,
     )
     _require("matplotlib", "plots", "the map draws figures")

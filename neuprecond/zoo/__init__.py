@@ -255,11 +255,25 @@ def _checked(
     two_sided = model.card.kind == "nonsymmetric"
     if check:
         require_finite(A, M) if two_sided else require_sound(A, M)
+        remarks += _overflow_remarks(A)
     if check in ("probe", "strict") and learned:
         twin, _ = model.build(A, B, learned=False, far=np.inf)
         M, remark = (probed_two_sided if two_sided else probed)(A, M, twin)
         remarks += remark
     return M, remarks
+
+
+def _overflow_remarks(A: sparse.csr_array) -> list[str]:
+    """Say so if A is so small that its inverse is beyond the largest number."""
+    d = np.abs(A.diagonal())
+    with np.errstate(all="ignore"):
+        rows = np.flatnonzero(np.isinf(1.0 / d))
+    if len(rows) == 0:
+        return []
+    return [
+        f"one over the diagonal of A overflows, it is {d[rows[0]]:.1e} in row {rows[0]}: M @ r may "
+        "be infinite. Multiply A and b by a power of two first."
+    ]
 
 
 def _auto(

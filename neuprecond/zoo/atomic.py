@@ -10,7 +10,7 @@ from safetensors.numpy import save
 __all__ = ["write_bytes", "write_tensors"]
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
     """Replace the file at once: a reader sees the old content or the new, never a part.
 
     Raises
