@@ -199,7 +199,7 @@ def solve(
     if method not in METHODS:
         raise ValueError(f"no method {method!r}; there are {', '.join(METHODS)}.")
     if not (rtol >= 0 and atol >= 0):
-        raise ValueError(f"rtol and atol must be numbers from 0 on, got {rtol} and {atol}.")
+        raise ValueError(f"rtol and atol must not be negative or NaN, got {rtol} and {atol}.")
     if restart < 1:
         raise ValueError(f"restart must be at least 1, got {restart}.")
     csr = as_csr(A, allow_complex=True)
