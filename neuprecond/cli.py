@@ -166,13 +166,20 @@ def bench(
         wanted = _words(names)
         # What is wrong with b or an option is no fault of a preconditioner.
         neuprecond.solve(A, b, M=None, method="gmres", rtol=rtol, maxiter=min(maxiter or 0, 0))
-        for k, name in enumerate(wanted):
-            progress(name, k, len(wanted))
-            found.append(_measured(name, A, b, B, rtol=rtol, maxiter=maxiter))
+        stopped = False
+        try:
+            for k, name in enumerate(wanted):
+                progress(name, k, len(wanted))
+                found.append(_measured(name, A, b, B, rtol=rtol, maxiter=maxiter))
+        except KeyboardInterrupt:
+            stopped = True
     if as_json:
         _print_json(found)
     else:
         _print_bench(found)
+    if stopped:
+        typer.echo(f"interrupted after {len(found)} of {len(wanted)} preconditioners.", err=True)
+        raise typer.Exit(INTERRUPTED)
     converged = any(row["converged"] for row in found)
     raise typer.Exit(DONE if converged else NOT_CONVERGED)
 
@@ -181,11 +188,13 @@ def _bench_families(
     *, peers: list[str] | None, out: Path | None, plot: bool, as_json: bool, **options: Any
 ) -> None:
     """Measure families × sizes × preconditioners, and show or write the rows."""
-    hint = "" if out is None else f"What was measured is in {out}."
-    with _plainly(hint=hint) as progress:
+    kept: list[Any] = []
+    stopped = False
+    with _plainly(hint="Nothing was measured yet, so nothing is kept.") as progress:
         from neuprecond import report
 
         def keep(found: report.Bench) -> None:
+            kept[:] = [found]
             if out is not None:
                 about = {"command": shlex.join(["neuprecond", *sys.argv[1:]]), **found.about}
                 report.write_bench(replace(found, about=about), out)
@@ -194,16 +203,20 @@ def _bench_families(
             raise ValueError("--plot needs a folder to draw into: give --out.")
         if peers is not None:
             options["peers"] = peers
-        found = report.make_bench(progress=progress, keep=keep, **options)
+        try:
+            found = report.make_bench(progress=progress, keep=keep, **options)
+        except KeyboardInterrupt:
+            if not kept:
+                raise
+            found, stopped = kept[0], True
         if plot and out is not None:
             report.draw_speed(found.rows, out)
     if as_json:
         claims = [asdict(claim) for claim in report.claims(found)]
         rows = [asdict(row) for row in found.rows]
         _print_json({"about": found.about, "rows": rows, "claims": claims})
-        return
     console = Console(width=None if sys.stdout.isatty() else 150)
-    for title, heads, lines in report.bench_tables(found):
+    for title, heads, lines in [] if as_json else report.bench_tables(found):
         table = Table(
             title=title, title_justify="left", box=None if not console.is_terminal else SIMPLE
         )
@@ -212,6 +225,10 @@ def _bench_families(
         for line in lines:
             table.add_row(*line)
         console.print(table)
+    if stopped:
+        where = "shown, --out would have kept it" if out is None else f"shown and in {out}"
+        typer.echo(f"interrupted; what was measured is {where}.", err=True)
+        raise typer.Exit(INTERRUPTED)
 
 
 def _measured(
@@ -403,7 +420,7 @@ def models(as_json: AsJson = False) -> None:
             typer.echo(str(card))
         return
     table = Table(title="packaged models")
-    for column in ("name", "kind", "unknowns trained on", "families", "licence", "what for"):
+    for column in ("name", "kind", "unknowns validated on", "families", "licence", "what for"):
         table.add_column(column)
     for card in cards:
         low, high = card.unknowns

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 import scipy.sparse.linalg as spla
 
 import neuprecond
-from neuprecond import NeuprecondWarning, load, solve
+from neuprecond import NeuprecondWarning, load, reuse, solve
 from neuprecond.classical import CLASSICAL, jacobi
 
 
@@ -237,6 +237,12 @@ def test_s13_reuse():
     assert np.array_equal(M @ b, kept)
     assert max(np.subtract(counts, fresh)) <= 6
     assert "load again" in load.__doc__
+    # Explicit too, and cheaper than load: the same levels with the new values.
+    several = load("diffusion2d", systems[0], check=False)
+    for A in systems[1::6]:
+        again = steps(A, b, reuse(several, A))
+        assert again <= steps(A, b, load("diffusion2d", A, check=False)) + 1
+        assert steps(A, b, reuse(M, A)) == steps(A, b, load("auto", A))
 
 
 def test_s14_negative_definite():

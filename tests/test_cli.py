@@ -144,6 +144,53 @@ def test_bench_shows_what_refuses_and_what_fails(indefinite):
     assert run("bench", PLATE, "--with", "none", "--maxiter", 2).exit_code == 1
 
 
+def test_ctrl_c_in_bench_shows_what_was_measured(monkeypatch):
+    from neuprecond import cli
+
+    measured = cli._measured
+
+    def stopping(name, *arguments, **options):
+        if name == "ic0":
+            raise KeyboardInterrupt
+        return measured(name, *arguments, **options)
+
+    monkeypatch.setattr(cli, "_measured", stopping)
+    result = run("bench", PLATE, "--with", "none,jacobi,ic0,auto", "--json")
+    assert result.exit_code == 130
+    assert [row["preconditioner"] for row in json.loads(result.stdout)] == ["none", "jacobi"]
+    assert result.stderr == "interrupted after 2 of 4 preconditioners.\n"
+
+
+def test_ctrl_c_in_bench_of_families_shows_what_was_measured(monkeypatch, tmp_path):
+    from neuprecond import report
+
+    make = report.make_bench
+
+    def stopping(*, keep, **options):
+        def last(found):
+            keep(found)
+            if len(found.rows) > 1:
+                raise KeyboardInterrupt
+
+        return make(keep=last, **options)
+
+    how = ("bench", "--families", "poisson2d", "--sizes", 400, "--peers", "sa", "--repeats", 1)
+    monkeypatch.setattr(report, "make_bench", stopping)
+    result = run(*how, "--no-memory", "--json", "--out", tmp_path)
+    assert result.exit_code == 130, result.output
+    assert len(json.loads(result.stdout)["rows"]) > 1
+    assert f"interrupted; what was measured is shown and in {tmp_path}." in result.stderr
+    assert (tmp_path / "speed.csv").exists()
+
+    def at_once(**options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(report, "make_bench", at_once)
+    result = run(*how)
+    assert result.exit_code == 130
+    assert "Nothing was measured yet" in result.stderr
+
+
 # solve
 
 

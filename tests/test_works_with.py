@@ -12,7 +12,7 @@ import pyamg.krylov
 import pytest
 from scipy.sparse import linalg
 
-from neuprecond import load, problems
+from neuprecond import load, problems, solve
 
 SCIPY = ("cg", "minres", "gmres", "lgmres", "gcrotmk", "bicgstab", "cgs", "bicg", "qmr")
 PYAMG = ("cg", "gmres", "fgmres", "bicgstab", "minimal_residual", "steepest_descent")
@@ -73,6 +73,20 @@ def test_lobpcg():
     np.testing.assert_allclose(np.sort(values), exact, rtol=1e-6)
 
 
+def test_eigsh_in_shift_mode_is_refused_in_docs():
+    """It takes M as OPinv without a word and finds other eigenvalues; exact solves it needs."""
+    A, _, M = system("diffusion2d")
+    exact = np.linalg.eigvalsh(A.toarray())[0]
+    wrong = linalg.eigsh(A, k=1, sigma=0.0, OPinv=M, return_eigenvectors=False)[0]
+    assert abs(wrong / exact - 1.0) > 0.01
+    solves = linalg.LinearOperator(
+        A.shape, matvec=lambda b: solve(A, b, M=M, rtol=1e-12).x, dtype=float
+    )
+    right = linalg.eigsh(A, k=1, sigma=0.0, OPinv=solves, return_eigenvectors=False)[0]
+    assert right == pytest.approx(exact, rel=1e-8)
+    assert "``OPinv`` for eigsh" in " ".join(load.__doc__.split())
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_the_adjoint_is_m(model):
     A, _, M = system(model)
@@ -107,7 +121,7 @@ def test_other_processes(start):
 def test_setup_is_the_same_in_every_process():
     code = """
 import hashlib, numpy as np
-from neuprecond import load, problems
+from neuprecond import load, problems, solve
 for model, family in (("diffusion2d", "lognormal"), ("heat", "heat")):
     A = problems.draw(family, 40, np.random.default_rng(6601)).A
     z = load(model, A) @ np.linspace(-1.0, 1.0, A.shape[0])

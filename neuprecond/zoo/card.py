@@ -39,7 +39,7 @@ class Card:
     families : tuple of str
         Families trained on.
     unknowns : tuple of int
-        Smallest and largest number of unknowns trained on.
+        Smallest and largest number of unknowns of the validation problems.
     sha256 : str
         Of the weights file; a damaged file is noticed.
     format : int
@@ -67,7 +67,8 @@ class Card:
     def __str__(self) -> str:
         """One line, as `neuprecond.models` lists it."""
         low, high = self.unknowns
-        return f"{self.name} ({self.kind}, {low}-{high} unknowns, {self.licence}): {self.summary}"
+        about = f"{self.kind}, validated on {low}-{high} unknowns, {self.licence}"
+        return f"{self.name} ({about}): {self.summary}"
 
 
 def write_card(card: Card) -> str:
