@@ -203,6 +203,42 @@ def test_without_torchrun_there_is_one_process(monkeypatch: pytest.MonkeyPatch) 
     assert not torch.distributed.is_initialized()
 
 
+@pytest.mark.parametrize(
+    ("gpus", "processes", "backend", "where"),
+    [
+        (2, 2, "cpu:gloo,cuda:nccl", ("cuda:1", "cuda:1")),
+        # NCCL refuses two processes on one GPU.
+        (1, 2, "gloo", ("cuda:0", "cpu")),
+        (0, 2, "gloo", ("cpu", "cpu")),
+    ],
+)
+def test_what_processes_talk_by(
+    gpus: int,
+    processes: int,
+    backend: str,
+    where: tuple[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started = {"RANK": 1, "LOCAL_RANK": 1, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
+    for name, value in {**started, "MASTER_ADDR": "nobody"}.items():
+        monkeypatch.setenv(name, str(value))
+    asked: list[str] = []
+    stand_ins = {
+        "is_initialized": lambda: False,
+        "init_process_group": asked.append,
+        "get_backend_config": lambda: asked[0],
+        "get_rank": lambda: 1,
+        "get_world_size": lambda: processes,
+    }
+    for name, stand_in in stand_ins.items():
+        monkeypatch.setattr(torch.distributed, name, stand_in)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    world = joined("cuda" if gpus else "cpu")
+    assert asked == [backend]
+    assert (world.device, world.exchange) == where
+
+
 def test_checkpoint_of_another_recipe_is_still_refused(alone: Path, tmp_path: Path) -> None:
     (tmp_path / "tiny.checkpoint").write_bytes((alone / "cautious.checkpoint").read_bytes())
     with pytest.raises(WeightsError, match="another recipe"):

@@ -118,7 +118,7 @@ class World:
         if self.size == 1:
             return thing
         things = [thing]
-        dist.broadcast_object_list(things, src=0, device=torch.device("cpu"))
+        dist.broadcast_object_list(things, src=0)
         return things[0]
 
 
