@@ -111,6 +111,9 @@ def test_shell_lines_can_be_typed():
         "python nothing.py",
         "python -m neuprecond.nothing",
         "pip install '.[nothing]'",
+        "scripts/nothing.sh",
+        "export nothing",
+        "mpirun -n 2 nothing",
         "rm x",
     ],
 )
@@ -135,6 +138,13 @@ def understood(words):
         return rest[0] == "install" and all(
             f"\n{extra} = [" in known for group in extras for extra in group.split(",")
         )
+    if head.startswith("scripts/"):
+        return (ROOT / head).exists()
+    if head == "export":
+        return all("=" in word for word in rest)
+    if head == "mpirun":
+        # tests/mpi starts the rest of it.
+        return rest[0] == "-n" and rest[2] == ".venv-mpi/bin/python"
     if head != "neuprecond":
         return False
     command = COMMANDS

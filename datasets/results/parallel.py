@@ -371,10 +371,15 @@ def tables(found: list[dict[str, str]]) -> dict[str, str]:
         ],
     )  # fmt: skip
     weak = [
-        [name] + [three("poisson2d", name, f, "weak") for f in ("steps", "solve_s", "messages")]
+        [name]
+        + [
+            three("poisson2d", name, field, "weak")
+            for field in ("steps", "solve_s", "messages", "bytes", "halo")
+        ]
         for name in names
     ]
-    made["weak"] = table(["pc", "steps", "seconds to solve", "messages an apply"], weak)
+    what = ["messages an apply", "bytes an apply", "halo rows at setup"]
+    made["weak"] = table(["pc", "steps", "seconds to solve", *what], weak)
     return made
 
 

@@ -74,6 +74,8 @@ Pick = Callable[[np.ndarray], Plan]
 # Of so few unknowns every rank keeps the whole matrix and runs one process's cycle: one gather
 # costs less than the messages of the levels it stands for.
 REDUNDANT = 1000
+# More unknowns than these on every rank are remarked on.
+LARGE_BOTTOM = 50_000
 # Beyond the rounds of message passing: a root is up to three couplings from its aggregate's edge,
 # and features of a row know its neighbours'.
 BEYOND = 4

@@ -87,7 +87,7 @@ def setup(ksp_or_A: Any, model: str | Path = "auto", *, learned: bool = True, B:
     Warns
     -----
     NeuprecondWarning
-        On rank 0, where A is far from what the model was trained on.
+        On rank 0, where A is far from what the model was trained on, or coarsening stalled.
     """
     if isinstance(ksp_or_A, PETSc.KSP):
         pc = ksp_or_A.getPC()
@@ -202,7 +202,14 @@ class PC:
         remarks = model._range_remarks(seen[0], who, far) if seen else []
         # There is no such check here.
         advice = 'check="probe" compares the two', "-neuprecond_twin takes that one"
-        return M, [remark.replace(*advice) for remark in remarks]
+        remarks = [remark.replace(*advice) for remark in remarks]
+        n = M.bottom.cycle.shape[0]
+        if n > multilevel.LARGE_BOTTOM:
+            remarks.append(
+                f"coarsening rank by rank came no further than {n} unknowns, which every rank now "
+                "holds and solves for: that costs each apply more the more ranks there are."
+            )
+        return M, remarks
 
     def _is_made_from(self, A: Any) -> bool:
         """Whether nothing has changed; the matrix is held, so that none takes its address."""

@@ -28,8 +28,8 @@ class Done:
         return [json.loads(line) for line in self.out.splitlines() if line.startswith("{")]
 
 
-def start(ranks, *words, limit=150, petsc=None, options=()):
-    """Run a job of jobs.py; fails where the time limit ends it."""
+def start(ranks, *words, limit=150, petsc=None, options=(), script=HERE / "jobs.py"):
+    """Run a job of jobs.py, or another program; fails where the time limit ends it."""
     environment = os.environ | {
         "PYTHONPATH": str(ROOT),
         "OMP_NUM_THREADS": "1",
@@ -41,7 +41,7 @@ def start(ranks, *words, limit=150, petsc=None, options=()):
     }
     if petsc is not None:
         environment["PETSC_DIR"] = petsc
-    command = ["mpirun", "-n", str(ranks), sys.executable, *options, str(HERE / "jobs.py")]
+    command = ["mpirun", "-n", str(ranks), sys.executable, *options, str(script)]
     command += map(str, words)
     process = subprocess.Popen(
         command,

@@ -204,6 +204,14 @@ def remarks():
         mine = [str(w.message) for w in caught[:with_one]]
         one = [str(w.message) for w in caught[with_one:]]
         said[name] = {"ranks": comm.allgather(mine), "serial": one}
+    from neuprecond.petsc import multilevel
+
+    multilevel.LARGE_BOTTOM, limit = 100, multilevel.LARGE_BOTTOM
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        neuprecond.petsc.setup(spread(draw("poisson2d", 48).A)[0], "diffusion2d")
+    multilevel.LARGE_BOTTOM = limit
+    said["bottom"] = {"ranks": comm.allgather([str(w.message) for w in caught])}
     return said
 
 

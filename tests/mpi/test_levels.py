@@ -1,8 +1,12 @@
 """The multilevel M over ranks: near one process's in steps, sound, and its halo deep enough."""
 
 import math
+import re
+from pathlib import Path
 
 import pytest
+
+PAGE = Path(__file__).parents[2] / "docs" / "parallel.md"
 
 FAMILIES = {
     "poisson2d": 100,
@@ -115,6 +119,17 @@ def test_the_page_shows_what_works(job):
     assert found["snippet"] == found["line"] < 10
 
 
+def test_the_page_takes_one_from_nothing_to_a_solve(mpirun, builds, tmp_path):
+    text = PAGE.read_text(encoding="utf-8")
+    program = tmp_path / "poisson.py"
+    program.write_text(re.findall(r"```py\n(.*?)```", text, re.DOTALL)[1], encoding="utf-8")
+    line = re.search(r"mpirun -n 2 \S+ (.*) poisson.py (.*)", text)
+    done = mpirun(2, line[2], options=line[1].split(), script=program, petsc=builds["real"])
+    assert done.code == 0, done.err
+    assert "neuprecond 'diffusion2d'" in done.out
+    assert int(re.search(r"(\d+) steps", done.out)[1]) < 10
+
+
 def test_a_matrix_far_from_training_is_remarked_on_once(job):
     found = job(2, "remarks")
     for name, text in (
@@ -127,3 +142,6 @@ def test_a_matrix_far_from_training_is_remarked_on_once(job):
         assert text in found[name]["serial"][0]
     assert "-neuprecond_twin" in found["far"]["ranks"][0][0]
     assert found["near"] == {"ranks": [[], []], "serial": []}
+    (said,), nothing = found["bottom"]["ranks"]
+    assert not nothing
+    assert "coarsening rank by rank came no further than" in said
