@@ -28,7 +28,7 @@ class Done:
         return [json.loads(line) for line in self.out.splitlines() if line.startswith("{")]
 
 
-def start(ranks, *words, limit=150, petsc=None, options=(), script=HERE / "jobs.py"):
+def start(ranks, *words, limit=400, petsc=None, options=(), script=HERE / "jobs.py"):
     """Run a job of jobs.py, or another program; fails where the time limit ends it."""
     environment = os.environ | {
         "PYTHONPATH": str(ROOT),

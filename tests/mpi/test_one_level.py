@@ -81,14 +81,14 @@ def test_a_changed_matrix_is_set_up_again(job, model):
 
 
 def test_a_killed_rank_ends_the_job(mpirun):
-    done = mpirun(3, "killed", limit=60)
+    done = mpirun(3, "killed", limit=120)
     assert done.code != 0
     assert "process rank 1" in done.err
     assert "signal 9" in done.err
 
 
 def test_a_program_that_fails_on_one_rank_ends_the_job(mpirun):
-    done = mpirun(2, "raised", limit=60, options=["-m", "mpi4py"])
+    done = mpirun(2, "raised", limit=120, options=["-m", "mpi4py"])
     assert done.code != 0
     assert "OverflowError: a fault of rank 1 alone" in done.err
 
