@@ -1,5 +1,6 @@
 """python -m neuprecond.training NAME: train a packaged model anew."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -30,7 +31,9 @@ def main(
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     path = train(recipe, out, seed=seed, device=device, resume=resume)
-    typer.echo(f"wrote {path} and {path.with_suffix('.toml')}")
+    # Of the processes that torchrun started one wrote, and says so.
+    if os.environ.get("RANK", "0") == "0":
+        typer.echo(f"wrote {path} and {path.with_suffix('.toml')}")
 
 
 if __name__ == "__main__":

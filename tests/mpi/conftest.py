@@ -123,6 +123,7 @@ JOBS = {
         "deeper,anisotropic,60,evo",
         "statistics,lognormal,80",
         "statistics,delaunay,900",
+        "apart,50",
     ),
 }
 

@@ -384,6 +384,18 @@ def several_at_once(n):
     return found
 
 
+def apart(n):
+    """Steps on the two halves of the ranks, each with a matrix of its own at the same time."""
+    half = comm.Split(rank % 2)
+    problem = draw(("poisson2d", "lognormal")[rank % 2], n)
+    cuts = np.linspace(0, problem.A.shape[0], half.Get_size() + 1).astype(int)
+    mine = slice(*cuts[half.Get_rank() : half.Get_rank() + 2])
+    A = distributed(half, sparse.csr_array(problem.A)[mine], mine.stop - mine.start)
+    setup = lambda ksp: neuprecond.petsc.setup(ksp, "diffusion2d")  # noqa: E731
+    found = solve(A, problem.b[mine], setup)["steps"]
+    return {"steps": comm.allgather([found, serial(problem.A, problem.b, "diffusion2d")])}
+
+
 def refusals():
     """The message that every rank gets where only one of them has the fault."""
     good = draw("heat", 12).A.tolil()

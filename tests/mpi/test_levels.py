@@ -87,6 +87,11 @@ def test_several_at_once_have_options_of_their_own(job):
     assert found["b_"][1] < found["c_"][1] < found["a_"][1]
 
 
+def test_some_of_the_ranks_can_do_it_on_their_own(job):
+    for steps, serial in job(4, "apart", 50)["steps"]:
+        assert steps <= math.ceil(1.2 * serial)
+
+
 def test_a_view_shows_the_levels_and_m_is_its_own_transpose(job):
     found = job(3, "shown")
     assert "neuprecond 'diffusion2d'" in found["view"]
