@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import sparse
 
-from neuprecond import NeuprecondWarning, WeightsError, checks, load, multilevel, solve
+from neuprecond import NeuprecondWarning, WeightsError, checks, load, multilevel, reuse, solve
 from neuprecond.hierarchy import unit_diagonal
 from neuprecond.multilevel import PLANS
 
@@ -114,6 +114,41 @@ def deep():
 def test_any_definite_matrix_through_many_levels(deep, A, plan, values):
     M = multilevel.build_cycle(checks.as_csr(A), values, plan=PLANS[plan])
     require_promises(A, M)
+
+
+@st.composite
+def other_values(draw):
+    """A definite matrix, and another one on its pattern: scaled on both sides and shifted."""
+    A = draw(definite())
+    n = A.shape[0]
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    s = 10.0 ** (draw(st.sampled_from([0, 0.1, 1.0])) * rng.uniform(-1, 1, n))
+    shift = draw(st.sampled_from([0.0, 0.1, 10.0])) * rng.random(n) * A.diagonal()
+    other = sparse.csr_array(sparse.diags_array(s) @ A @ sparse.diags_array(s))
+    # Rounding of the two products differs: symmetric to the last bit, as A is.
+    other = sparse.csr_array(0.5 * (other + other.T))
+    return A, sparse.csr_array(other + sparse.diags_array(shift))
+
+
+@BOUNDED
+@given(pair=other_values(), interpolate=st.booleans(), learned=st.booleans())
+def test_reuse_keeps_the_promises(deep, pair, interpolate, learned):
+    """On the old matrix it is the old M, on the new one symmetric, positive and good enough."""
+    A, other = pair
+    M = quiet("diffusion2d", A, check=False, learned=learned)
+    scaling = 1.0 / unit_diagonal(checks.as_csr(A))[1]
+    same = reuse(M, A, interpolate=interpolate, check=False)
+    before = (M @ np.diag(scaling)).T * scaling
+    after = (same @ np.diag(scaling)).T * scaling
+    assert np.abs(after - before).max() <= 1e-7 * np.abs(before).max()
+    try:
+        N = reuse(M, other, interpolate=interpolate)
+    except ValueError as error:
+        told = str(error)
+    else:
+        require_promises(other, N)
+        return
+    assert "load again" in told.lower()
 
 
 NUMBERS = st.one_of(
