@@ -4,6 +4,7 @@ Exit codes: 0 done; 1 it ran and did not converge; 2 it could not be run as aske
 Results go to stdout, all else to stderr; nothing moves or is coloured when piped.
 """
 
+import ctypes
 import io
 import json
 import os
@@ -11,7 +12,7 @@ import shlex
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from time import perf_counter
@@ -355,8 +356,11 @@ def solve(
         _tell(notes)
         typer.echo(str(record))
     if out is not None:
-        with _plainly(hint=f"{out} was not written."):
+        try:
             _write_vectors(out, record.x)
+        except OSError as error:
+            typer.echo(f"error: x is not in {out}: {error}", err=True)
+            raise typer.Exit(NOT_RUN) from None
     if stopped:
         kept = "--out would have kept x so far" if out is None else f"x so far is in {out}"
         typer.echo(
@@ -553,6 +557,32 @@ def study(
 
 
 @contextmanager
+def _stdout_for_results() -> Iterator[None]:
+    """Let what libraries print go to stderr: PyAMG's compiled code writes lines to stdout."""
+    _flush()
+    try:
+        saved = os.dup(1)
+    except OSError:
+        # There is no stdout.
+        yield
+        return
+    try:
+        os.dup2(2, 1)
+        yield
+    finally:
+        _flush()
+        os.dup2(saved, 1)
+        os.close(saved)
+
+
+def _flush() -> None:
+    """Write out what Python and what compiled code hold back for stdout."""
+    sys.stdout.flush()
+    with suppress(OSError, TypeError, AttributeError):
+        ctypes.CDLL(None).fflush(None)
+
+
+@contextmanager
 def _plainly(hint: str | Callable[[], str] = "") -> Iterator[Callable[[str, float, float], None]]:
     """Turn what can go wrong into a sentence and an exit code; gives a progress bar to call."""
     console = Console(stderr=True)
@@ -575,7 +605,8 @@ def _plainly(hint: str | Callable[[], str] = "") -> Iterator[Callable[[str, floa
         bar.update(task[0], description=what, completed=done, total=of)
 
     try:
-        yield progress
+        with _stdout_for_results():
+            yield progress
     except KeyboardInterrupt:
         bar.stop()
         said = hint if isinstance(hint, str) else hint()

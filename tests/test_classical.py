@@ -549,3 +549,18 @@ def test_random_dominant_matrices_give_definite_m(n, share, seed):
     for name in ("jacobi", "ssor", "ic0", "mic0", "fsai", "fsai2"):
         D = dense(precondition(name, A))
         assert np.linalg.eigvalsh((D + D.T) / 2).min() > 0
+
+
+@pytest.mark.parametrize("name", [name for name in CLASSICAL if name != "none"])
+@pytest.mark.parametrize("size", [5e-324, 1e-310, 1e-300, 1e300])
+def test_at_the_ends_of_the_numbers(name, size):
+    """M, or a ValueError that says why not."""
+    A = sparse.csr_array(pyamg.gallery.poisson((6, 6), format="csr")) * size
+    try:
+        M = precondition(name, A)
+    except ValueError as error:
+        told = str(error)
+    else:
+        assert M.shape == A.shape
+        return
+    assert told

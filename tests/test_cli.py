@@ -439,6 +439,23 @@ def test_x_goes_into_what_is_no_file_too(tmp_path):
     assert np.load(tmp_path / "x.npy").shape == (576,)
 
 
+def test_what_libraries_print_does_not_go_between_the_results(tmp_path):
+    """PyAMG's interpolation prints lines from compiled code where a denominator is zero."""
+    A = problems.draw("poisson2d", 15, np.random.default_rng(75)).A
+    identity = sparse.eye_array(A.shape[0])
+    scipy.io.mmwrite(tmp_path / "A.mtx", sparse.block_array([[A, identity], [identity, None]]))
+    command = [sys.executable, "-m", "neuprecond", "bench", str(tmp_path / "A.mtx")]
+    done = subprocess.run(
+        [*command, "--with", "rs,auto", "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert [row["preconditioner"] for row in json.loads(done.stdout)] == ["rs", "auto"]
+    assert "denominator was zero" in done.stderr
+
+
 def test_bench_of_a_complex_matrix_has_a_row_for_each(tmp_path):
     A = problems.draw("poisson2d", 8, np.random.default_rng(74)).A
     scipy.io.mmwrite(tmp_path / "A.mtx", A + 0.1j * sparse.eye_array(64))

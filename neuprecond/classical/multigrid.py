@@ -299,7 +299,7 @@ def _build(
     """Let PyAMG make the hierarchy and take from it what the cycle needs."""
     start = perf_counter()
     # A power of two near the largest entry: exact, and PyAMG never sees 1e-300 or 1e300.
-    scale = 2.0 ** -float(np.frexp(abs(A).max() or 1.0)[1])
+    scale = 2.0 ** min(-float(np.frexp(abs(A).max() or 1.0)[1]), 1023.0)
     # PyAMG still uses * between matrices here and there, which csr_array takes for elementwise.
     matrix = sparse.csr_matrix(A * scale)
     with _alone_with_pyamg():
