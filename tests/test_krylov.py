@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, gmres, spilu
 
+from neuprecond import load
 from neuprecond.classical import CLASSICAL, ic0, jacobi, precondition
 from neuprecond.errors import Interrupted, NotDefiniteError
 from neuprecond.krylov import METHODS, STATUSES, SolveRecord, solve
@@ -554,3 +555,17 @@ def test_ctrl_c_goes_on_from_x():
     assert last.iterations < solve(SYMMETRIC, b, M=None).iterations
     again = pickle.loads(pickle.dumps(caught.value))
     assert np.array_equal(again.record.x, kept.x)
+
+
+def test_ctrl_c_while_m_is_made_has_no_record(monkeypatch):
+    """Load tries fall-backs with solve: what those have of an x is not that of A x = b."""
+    from neuprecond import classical
+
+    monkeypatch.setattr(classical, "ilu", lambda A: Impatient(144, 3))
+    for how in (
+        lambda: load("auto", INDEFINITE),
+        lambda: solve(INDEFINITE, draw(144), method="gmres"),
+    ):
+        with pytest.raises(KeyboardInterrupt) as caught:
+            how()
+        assert not isinstance(caught.value, Interrupted)

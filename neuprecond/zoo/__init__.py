@@ -10,7 +10,7 @@ from safetensors.numpy import save
 from scipy import sparse
 
 from neuprecond import checks
-from neuprecond.errors import NeuprecondWarning, NotDefiniteError
+from neuprecond.errors import Interrupted, NeuprecondWarning, NotDefiniteError
 from neuprecond.operators.base import ApproximateInverse
 from neuprecond.operators.wrapped import Negated
 from neuprecond.zoo.atomic import write_bytes
@@ -160,11 +160,16 @@ def load(
         if is_auto:
             raise ValueError('"auto" chooses a model by the matrix: give A, or name a model.')
         return load_model(name_or_path, device=device)
-    if is_auto:
-        M, remarks = _auto(A, B, learned=learned, device=device, check=check)
-    else:
-        model = load_model(name_or_path, device=device)
-        M, remarks = _checked(model, checks.as_csr(A), B, learned=learned, check=check, far=FAR)
+    try:
+        if is_auto:
+            M, remarks = _auto(A, B, learned=learned, device=device, check=check)
+        else:
+            model = load_model(name_or_path, device=device)
+            matrix = checks.as_csr(A)
+            M, remarks = _checked(model, matrix, B, learned=learned, check=check, far=FAR)
+    except Interrupted:
+        # What a trial had of its x is nothing that a caller asked for.
+        raise KeyboardInterrupt from None
     for remark in remarks:
         if check == "strict":
             raise ValueError(remark)
