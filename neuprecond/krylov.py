@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral, Real
 from time import perf_counter
 from typing import cast
 
@@ -198,8 +199,10 @@ def solve(
     """
     if method not in METHODS:
         raise ValueError(f"no method {method!r}; there are {', '.join(METHODS)}.")
+    _require_numbers(rtol=rtol, atol=atol)
     if not (rtol >= 0 and atol >= 0):
         raise ValueError(f"rtol and atol must not be negative or NaN, got {rtol} and {atol}.")
+    _require_whole(maxiter=maxiter, restart=restart)
     if restart < 1:
         raise ValueError(f"restart must be at least 1, got {restart}.")
     csr = as_csr(A, allow_complex=True)
@@ -262,6 +265,18 @@ def solve(
     if interrupted:
         raise Interrupted(whole)
     return whole
+
+
+def _require_numbers(**options: object) -> None:
+    for name, value in options.items():
+        if not isinstance(value, Real):
+            raise TypeError(f"{name} must be a number, got {value!r}.")
+
+
+def _require_whole(**options: object) -> None:
+    for name, value in options.items():
+        if value is not None and not isinstance(value, Integral):
+            raise TypeError(f"{name} must be a whole number, got {value!r}.")
 
 
 def _as_vectors(b: object, n: int, name: str) -> np.ndarray:

@@ -569,3 +569,12 @@ def test_ctrl_c_while_m_is_made_has_no_record(monkeypatch):
         with pytest.raises(KeyboardInterrupt) as caught:
             how()
         assert not isinstance(caught.value, Interrupted)
+
+
+@pytest.mark.parametrize(
+    "options", [{"maxiter": 1.5}, {"maxiter": "3"}, {"restart": 2.0}, {"rtol": "a"}, {"atol": None}]
+)
+def test_options_of_another_kind_are_a_type_error(options):
+    name = next(iter(options))
+    with pytest.raises(TypeError, match=f"^{name} must be a (whole )?number, got"):
+        solve(SYMMETRIC, draw(196), **options)

@@ -111,6 +111,32 @@ def test_unknown_names_get_the_nearest(asked, meant):
         load_model("zebra")
 
 
+@pytest.mark.parametrize(
+    ("name", "error", "words"),
+    [
+        (None, TypeError, r"got NoneType\. The name comes first: load\(\"auto\", A\)"),
+        (poisson(4), TypeError, "got csr_array"),
+        (b"auto", TypeError, "got bytes"),
+        ("", ValueError, "unknown model ''"),
+        ("AUTO", ValueError, "unknown model 'AUTO'"),
+        ("a" * 5000, ValueError, "unknown model"),
+        ("a" * 5000 + ".safetensors", WeightsError, "no weights file"),
+        (Path("nowhere"), WeightsError, "no weights file"),
+        ("/", WeightsError, "no weights file"),
+    ],
+    ids=["none", "matrix", "bytes", "empty", "capitals", "long", "long path", "path", "folder"],
+)
+def test_odd_names_of_models(name, error, words):
+    for how in (lambda: load(name, poisson(4)), lambda: load(name), lambda: load_model(name)):
+        with pytest.raises(error, match=words):
+            how()
+
+
+def test_only_models_are_saved(tmp_path):
+    with pytest.raises(TypeError, match="save_model needs a Model, as load_model gives it, got"):
+        save_model(load("diffusion2d", poisson(16)), tmp_path / "x.safetensors")
+
+
 def test_auto_needs_a_matrix():
     with pytest.raises(ValueError, match="give A, or name a model"):
         load("auto")

@@ -74,6 +74,10 @@ def save_model(model: Model, path: str | Path) -> None:
     path : str or Path
         Ends in ``.safetensors``; the card goes beside it.
     """
+    if not isinstance(model, Model):
+        raise TypeError(
+            f"save_model needs a Model, as load_model gives it, got {type(model).__name__}."
+        )
     path = Path(path)
     if path.suffix != ".safetensors":
         raise ValueError(f"path must end in .safetensors, got {path}.")

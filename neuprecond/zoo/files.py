@@ -2,6 +2,7 @@
 
 import difflib
 import hashlib
+import os
 from importlib.resources import files
 from pathlib import Path
 
@@ -29,18 +30,26 @@ def find(name_or_path: str | Path) -> Path:
 
     Raises
     ------
+    TypeError
+        If it is neither.
     ValueError
         If there is no such model; names the known and the nearest.
     WeightsError
         If it is a path and no file is there.
     """
+    if not isinstance(name_or_path, str | os.PathLike):
+        raise TypeError(
+            "a model is named by 'auto', a packaged name or a path, got "
+            f'{type(name_or_path).__name__}. The name comes first: load("auto", A).'
+        )
     known = packaged()
     text = str(name_or_path)
     if text in known:
         return known[text]
     path = Path(name_or_path)
-    if path.suffix == ".safetensors" or isinstance(name_or_path, Path) or path.exists():
-        if not path.is_file():
+    is_path = path.suffix == ".safetensors" or isinstance(name_or_path, Path)
+    if is_path or (text and os.path.lexists(path)):
+        if not os.path.isfile(path):
             raise WeightsError(f"no weights file at {path}.")
         return path
     near = difflib.get_close_matches(text, [*known, "auto"], n=1)
