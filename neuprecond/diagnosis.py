@@ -9,7 +9,7 @@ from scipy import sparse
 
 from neuprecond import checks, expected, rows, spectrum, zoo
 from neuprecond.expected import Expected
-from neuprecond.hierarchy import near_null_scaling, unit_diagonal
+from neuprecond.hierarchy import block_size, near_null_scaling, unit_diagonal
 from neuprecond.multilevel import reduce_exactly
 from neuprecond.operators.cycle import COARSEST
 from neuprecond.plain import as_plain
@@ -25,9 +25,6 @@ __all__ = ["Bound", "Coverage", "Diagnosis", "NearNull", "diagnose"]
 
 # Eigenvalues and row sums this small, relative to the largest, are zero to rounding.
 ROUNDING = 1e-12
-# The share of a block's entries that must be there for unknowns to count as coming in blocks.
-BLOCK_FILL = 0.7
-LARGEST_BLOCK, SAMPLED_BLOCKS = 6, 2048
 # A direct solver is done before any setup is.
 SMALL = 2000
 # IC(0) or Jacobi with so few steps leave no room for a better M to pay for its setup.
@@ -339,7 +336,7 @@ def diagnose(A: object, B: object = None) -> Diagnosis:
         empty_rows=int((lengths == 0).sum()),
         dominant_rows=_dominant_rows(matrix),
         dominance=least_dominance(abs(positive)) if (d != 0).all() else -math.inf,
-        block_size=_block_size(matrix),
+        block_size=block_size(matrix),
         components=int(parts),
         isolated=int((sizes == 1).sum()),
         largest_component=int(sizes.max()),
@@ -399,23 +396,6 @@ def _decades(values: np.ndarray) -> float:
         return 0.0
     # Subnormal entries have no exact logarithm, but a finite one.
     return float(np.log10(size.max()) - np.log10(size.min()))
-
-
-def _block_size(A: sparse.csr_array) -> int:
-    """The largest k for which rows, k by k, have most entries of the k × k blocks they touch."""
-    n, found = A.shape[0], 1
-    for k in range(2, LARGEST_BLOCK + 1):
-        if n % k or n < 3 * k:
-            continue
-        blocks = np.unique(np.linspace(0, n // k - 1, SAMPLED_BLOCKS).astype(np.int64))
-        some = A[(blocks[:, None] * k + np.arange(k)).ravel()].tocoo()
-        places = some.coords[0] // k * (n // k) + some.coords[1] // k
-        filled = len(places) / (k * k * max(len(np.unique(places)), 1))
-        full = len(np.unique(places)) >= (len(blocks) * n // k)
-        # In a dense matrix every size would do.
-        if filled >= BLOCK_FILL and not full:
-            found = k
-    return found
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from neuprecond import rows
+from neuprecond.classical.fsai import fsai_factor
 from neuprecond.features import LevelFeatures, level_features
 from neuprecond.hierarchy import (
     LUMPED,
@@ -19,6 +20,7 @@ from neuprecond.hierarchy import (
     galerkin,
     galerkin_pair,
     largest_eigenvalue,
+    largest_of,
     local_order,
     near_null_scaling,
     node_numbers,
@@ -64,10 +66,15 @@ class Plan:
     visits : tuple of int
         How often each level is run by the one above it, the first never more than once; the last
         holds for all below.
+    smoother : str
+        "chebyshev", a polynomial in A, or "fsai", a factored sparse approximate inverse: twice the
+        work and half the steps where neighbours pull as much as they push, as in elasticity; no
+        better than the polynomial on a Laplacian.
     """
 
     bases: tuple[str, ...]
     visits: tuple[int, ...]
+    smoother: str = "chebyshev"
 
     def base(self, depth: int) -> str:
         """How the level at this depth is coarsened."""
@@ -86,12 +93,16 @@ Pick = Callable[[sparse.csr_array, np.ndarray], Plan]
 PLANS = {
     "rs": Plan(("rs",), (1,)),
     "rs-w": Plan(("rs",), (1, 1, 2)),
+    "rs-w1": Plan(("rs",), (1, 2, 1)),
     "evo": Plan(("evo",), (1,)),
     "evo-w": Plan(("evo",), (1, 2, 1)),
     "sa": Plan(("sa",), (1,)),
     "sa-w": Plan(("sa",), (1, 2, 1)),
+    "sa0-w": Plan(("sa0",), (1, 2, 1)),
     "rs/sa-w": Plan(("rs", "sa"), (1, 2, 1)),
     "rs/sa0-w": Plan(("rs", "sa0"), (1, 2, 1)),
+    "evo-f": Plan(("evo",), (1,), "fsai"),
+    "sa-f": Plan(("sa",), (1,), "fsai"),
 }
 
 
@@ -129,6 +140,11 @@ MAX_LEVELS = 20
 # multiplications of a Galerkin product over the fine entries. Grids and meshes in space have 2, 3
 # and 100; where more is asked for, aggregates are taken as they are.
 LARGEST_GROWTH, LARGEST_COMPLEXITY, LARGEST_WORK = 3.0, 6.0, 300.0
+# Entries a row of an FSAI smoother's factor; coarse rows of hubs are long.
+FSAI_ROW_LIMIT = 64
+# What is nearer to singular than this is left to coarser levels: its inverse in a smoother would
+# only amplify rounding.
+FSAI_LEAST_PIVOT = 1e-5
 # Where coarsening stalls, up to this many unknowns are inverted all the same.
 LARGEST_BOTTOM = 600
 
@@ -164,6 +180,7 @@ def build_cycle(
     model: str = "twin",
     setup_seconds: dict[str, float] | None = None,
     remarks: list[str] | None = None,
+    order: np.ndarray | None = None,
     like: Cycle | None = None,
 ) -> Cycle:
     """The multilevel approximate inverse of A.
@@ -185,9 +202,12 @@ def build_cycle(
         Phases that were timed before.
     remarks : list of str, optional
         Gets a sentence where coarse matrices would have filled up.
+    order : ndarray of int, shape (n,), optional
+        Unknowns in the order to work in; by default as they come, or another where they come in
+        random order. With several near-null vectors the unknowns of a node must come together.
     like : Cycle, optional
-        Made for another matrix of A's pattern: its plan and all that was decided level by level are
-        taken over, and the values are A's own.
+        Made for another matrix of A's pattern: its order, its plan and all that was decided level
+        by level are taken over, and the values are A's own.
 
     Returns
     -------
@@ -211,8 +231,8 @@ def build_cycle(
     # Nodes of several unknowns stay together as they come.
     if like is not None:
         order, plan = like.order, like.kept.plan
-    else:
-        order = local_order(A) if B is None or B.shape[1] == 1 else None
+    elif order is None and (B is None or B.shape[1] == 1):
+        order = local_order(A)
     if order is not None:
         A, B = renumbered(A, order), None if B is None else B[order]
         lap("order")
@@ -265,10 +285,10 @@ def build_cycle(
         total += coarse.nnz
         lumped += level.base == LUMPED
         fraction = FRACTION if single else FRACTION_OF_BLOCKS
-        smoother_of_level = _smoother(fine.A, d, fraction)
+        S = _smoother(fine.A, d, fraction, plan.smoother)
         kept.append(KeptLevel.of(level))
         smoothers.append((None if P is level.P0 else d, fraction))
-        stages.append(_Stage(CycleLevel(fine.A, smoother_of_level, P), fine.s, plan.visit(depth)))
+        stages.append(_Stage(CycleLevel(fine.A, S, P), fine.s, plan.visit(depth)))
         current, plain = learned, coarse
         v, nodes = None, level.coarse_nodes
         B = level.coarse_near_null if level.coarse_near_null.shape[1] > 1 else None
@@ -376,7 +396,9 @@ def interpolated_as_before(
             d = np.ones(current.shape[0]) if d is None else d
             values = old.P.data * np.repeat(ratio, np.diff(old.P.indptr))
             P = sparse.csr_array((values, old.P.indices, old.P.indptr), shape=old.P.shape)
-            level = CycleLevel(current, _smoother(current, d, fraction), P)
+            # What is left where coarsening stalls is smoothed by the polynomial on every plan.
+            kind = M.kept.plan.smoother if P.shape[1] else "chebyshev"
+            level = CycleLevel(current, _smoother(current, d, fraction, kind), P)
             if P.shape[1] == 0:
                 levels.append(level)
                 current = sparse.csr_array((0, 0))
@@ -534,5 +556,23 @@ def _eliminated(elimination: Elimination) -> _Stage:
     return _Stage(level, elimination.s, 1)
 
 
-def _smoother(A: sparse.csr_array, d: np.ndarray, fraction: float = FRACTION) -> sparse.csr_array:
+def _smoother(
+    A: sparse.csr_array, d: np.ndarray, fraction: float = FRACTION, kind: str = "chebyshev"
+) -> sparse.csr_array:
+    """S of a level; Chebyshev's too where FSAI meets a diagonal entry that is rounding only."""
+    if kind == "fsai" and A.diagonal().min() > 0.0:
+        return _fsai_smoother(A)
     return chebyshev_smoother(A, d, largest_eigenvalue(scaled(A, np.sqrt(d))), fraction)
+
+
+def _fsai_smoother(A: sparse.csr_array) -> sparse.csr_array:
+    """S = ω GᵀG with G of FSAI, which a diagonal from the network would not change."""
+    G = fsai_factor(A, row_limit=FSAI_ROW_LIMIT, least_pivot=FSAI_LEAST_PIVOT)
+    Gt = sparse.csr_array(G.T.tocsr())
+    largest = largest_of(lambda x: G @ (A @ (Gt @ x)), A.shape[0])
+    S = sparse.csr_array(Gt @ G)
+    S = sparse.csr_array(S + S.T)
+    # A polynomial of degree zero over [f λmax, λmax]; the half makes up for the sum above.
+    S.data *= 0.5 * 2.0 / (largest * (1.0 + FRACTION))
+    S.sort_indices()
+    return S

@@ -30,6 +30,7 @@ CASES = {
     "hubs": lambda rng: draw("attachment", 200, rng).A,
     "tree": lambda rng: draw("roads", 200, rng).A,
     "line": lambda rng: draw("poisson1d", 90, rng).A,
+    "space": lambda rng: draw("lognormal3d", 6, rng).A,
     "small": small,
     "one": lambda rng: sparse.csr_array([[2.0]]),
     "nothing": lambda rng: sparse.csr_array((5, 5)),
@@ -105,7 +106,7 @@ def test_galerkin_is_sorted_and_equals_the_dense_product(name):
     assert all((np.diff(Ac.indices[p:q]) > 0).all() for p, q in pairwise(Ac.indptr))
 
 
-@pytest.mark.parametrize("name", ["grid", "hubs", "tree", "line"])
+@pytest.mark.parametrize("name", ["grid", "hubs", "tree", "line", "space"])
 def test_elimination_is_the_schur_complement(name):
     elimination = eliminate(CASES[name](np.random.default_rng(77)))
     if elimination is None:
@@ -119,6 +120,24 @@ def test_elimination_is_the_schur_complement(name):
     np.testing.assert_allclose(P[K], np.eye(len(K)), atol=1e-14)
     np.testing.assert_allclose(P[E], -A[np.ix_(E, K)], atol=1e-14)
     np.testing.assert_allclose(P.T @ A @ P, expected, atol=1e-13)
+
+
+@pytest.mark.parametrize("family", ["poisson3d", "lognormal3d", "twophase3d"])
+def test_seven_points_in_space_are_halved(family):
+    A = sparse.csr_array(draw(family, 12, np.random.default_rng(81)).A)
+    elimination = eliminate(A)
+    assert elimination is not None
+    assert len(elimination.kept) <= 0.51 * A.shape[0]
+    assert elimination.schur.nnz <= 1.4 * A.nnz
+    assert eliminate(elimination.schur) is None
+
+
+@pytest.mark.parametrize("family", ["delaunay", "fe2d", "fe3d", "poisson3d_27point"])
+def test_where_less_would_go_nothing_is_added(family):
+    size = 900 if family == "delaunay" else 9
+    A = sparse.csr_array(draw(family, size, np.random.default_rng(82)).A)
+    elimination = eliminate(A)
+    assert elimination is None or elimination.schur.nnz <= A.nnz
 
 
 def test_independent_set():

@@ -32,6 +32,7 @@ from neuprecond import problems
 from neuprecond.classical import precondition
 
 HERE = Path(__file__).parent
+MATRICES = HERE.parent / "matrices"
 RTOL = 1e-8
 MAXITER = 1000
 LEARNED, TWIN = "learned", "twin"
@@ -48,21 +49,46 @@ class Case:
     name : str
         As the table shows it.
     family : str
-        A key of ``problems.FAMILIES``.
+        A key of ``problems.FAMILIES``, or the name of a file in ``datasets/matrices``.
     sizes : tuple of int
         Unknowns along a side of the square or cube; graphs get the square as their number of
-        unknowns.
+        unknowns, files have theirs.
     parameters : mapping
         Fixed; the others are drawn.
+    modes : str
+        Name of the file of near-null vectors, for a file that has some and is to be given them.
     """
 
     name: str
     family: str
     sizes: tuple[int, ...]
     parameters: Mapping[str, float] = field(default_factory=dict)
+    modes: str = ""
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the matrix is a real one; only its right-hand side is drawn then."""
+        return self.family not in problems.FAMILIES
+
+    def seeds(self, count: int) -> tuple[int, ...]:
+        """The first test seeds."""
+        family = "poisson2d" if self.is_file else self.family
+        return tuple(problems.split(family, "test").seeds[:count])
+
+    @property
+    def power(self) -> str:
+        """What a size is raised to for the number of unknowns."""
+        if self.is_file:
+            return ""
+        return "³" if problems.FAMILIES[self.family].dimension == "3-D" else "²"
 
     def draw(self, size: int, seed: int) -> problems.Problem:
         """Draw the problem of that size and seed."""
+        if self.is_file:
+            A = problems.read(MATRICES / f"{self.family}.npz")
+            B = problems.read_vectors(MATRICES / self.modes) if self.modes else None
+            b = np.random.default_rng(seed).standard_normal(A.shape[0])
+            return problems.Problem(A, b, B, self.family)
         grid = problems.FAMILIES[self.family].dimension in ("2-D", "3-D")
         rng = np.random.default_rng(seed)
         return problems.draw(
@@ -99,6 +125,25 @@ class Suite:
 
 
 TUNED = ("sa", "sa08", "rs", "rs-evolution", "root-node")
+
+# Every real matrix that is symmetric positive definite, with its number of unknowns.
+REAL = {
+    "494_bus": 494,
+    "bcsstk13": 2003,
+    "bcsstk16": 4884,
+    "bar": 600,
+    "local_disc_galerkin_diffusion": 966,
+    "airfoil": 260,
+    "knot": 239,
+    "case118_dc": 117,
+    "case1354pegase_dc": 1353,
+    "case2869pegase_dc": 2868,
+    "wntr_net6": 3240,
+    "elbow2_elasticity": 5430,
+    "elbow2_poisson": 1810,
+    "perfusion_poisson": 3502,
+    "digits_knn10": 1796,
+}
 
 SUITES = {
     "diffusion2d": Suite(
@@ -165,6 +210,35 @@ SUITES = {
         ),
         bar=("sa08", "rs"),
         panel=TUNED,
+    ),
+    "large": Suite(
+        model="diffusion2d",
+        cases=(
+            Case("Poisson", "poisson2d", (1024,)),
+            Case("log-normal, σ = 1.5", "lognormal", (1024,), {"sigma": 1.5}),
+        ),
+        bar=("sa08", "rs"),
+        panel=TUNED,
+    ),
+    "blocks": Suite(
+        model="auto",
+        cases=(
+            Case("plane", "elasticity2d", (160,)),
+            Case("space", "elasticity3d", (25,)),
+        ),
+        bar=("sa", "sa08"),
+        panel=TUNED,
+    ),
+    "real": Suite(
+        model="auto",
+        cases=(
+            *(Case(name.replace("_", " "), name, (n,)) for name, n in REAL.items()),
+            Case("bar, with modes", "bar", (600,), modes="bar_B.npy"),
+            Case("elbow2, with modes", "elbow2_elasticity", (5430,), modes="elbow2_B.npy"),
+        ),
+        bar=("sa08", "rs"),
+        panel=TUNED,
+        near_null=True,
     ),
     "elasticity": Suite(
         model="diffusion2d",
@@ -314,8 +388,10 @@ def makers(suite: Suite) -> dict[str, Callable[[problems.Problem], LinearOperato
 def head(name: str, suite: Suite, repeats: int) -> dict[str, str]:
     """What the figures depend on."""
     packages = ("neuprecond", "numpy", "scipy", "pyamg", "numba")
-    weights = Path(neuprecond.__file__).parent / "zoo" / "weights" / f"{suite.model}.safetensors"
-    digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:12] if weights.exists() else "none"
+    folder = Path(neuprecond.__file__).parent / "zoo" / "weights"
+    name_of = "*" if suite.model == "auto" else suite.model
+    weights = b"".join(p.read_bytes() for p in sorted(folder.glob(f"{name_of}.safetensors")))
+    digest = hashlib.sha256(weights).hexdigest()[:12]
     threads = os.environ.get("OMP_NUM_THREADS", "not set")
     return {
         "command": f"python datasets/results/measure.py {name}",
@@ -518,7 +594,7 @@ def main(
         for case in chosen.cases
         if case.family in wanted
         for side in (case.sizes if size is None else (size,))
-        for seed in problems.split(case.family, "test").seeds[:seeds]
+        for seed in case.seeds(seeds)
         if (case.name, side, seed) not in done
     ]
     make = makers(chosen)

@@ -95,7 +95,11 @@ def fsai(
 
 
 def fsai_factor(
-    A: object, pattern: "str | sparse.sparray" = "A", *, row_limit: int = ROW_LIMIT
+    A: object,
+    pattern: "str | sparse.sparray" = "A",
+    *,
+    row_limit: int = ROW_LIMIT,
+    least_pivot: float = 0.0,
 ) -> sparse.csr_array:
     """Compute the factor G of FSAI: lower triangular, on a fixed pattern, with G A Gᵀ ≈ I.
 
@@ -114,12 +118,15 @@ def fsai_factor(
         In A², paths through an unknown with more than ``row_limit`` neighbours are not followed.
     row_limit : int
         Most entries in a row of G: the diagonal and the largest others are kept.
+    least_pivot : float
+        A row whose local matrix, scaled to unit diagonal, has a smaller pivot keeps only its
+        diagonal entry. Entries of GᵀG are at most of the size of its inverse.
 
     Returns
     -------
     csr_array, shape (n, n)
         Lower triangular, sorted rows, the diagonal positive and last in its row. A row whose local
-        matrix is singular to rounding (A is semidefinite) keeps only its diagonal entry.
+        matrix is singular to rounding (A is semidefinite) keeps only its diagonal entry too.
 
     Raises
     ------
@@ -140,7 +147,7 @@ def fsai_factor(
     array([[ 0.5,  0. ],
            [-0.5,  1. ]])
     """
-    return _factor(as_csr(A), pattern, row_limit, {})
+    return _factor(as_csr(A), pattern, row_limit, {}, least_pivot)
 
 
 def _factor(
@@ -148,6 +155,7 @@ def _factor(
     pattern: "str | sparse.sparray",
     row_limit: int,
     seconds: dict[str, float],
+    least_pivot: float = 0.0,
 ) -> sparse.csr_array:
     """G as ``fsai_factor`` gives it; the seconds of each stage go into ``seconds``."""
     if row_limit < 1:
@@ -171,7 +179,7 @@ def _factor(
     lower.sort_indices()
     values = np.empty(where.nnz)
     row, pivot = _local_solves(
-        lower.indptr, lower.indices, lower.data, where.indptr, where.indices, values
+        lower.indptr, lower.indices, lower.data, where.indptr, where.indices, values, least_pivot
     )
     if row >= 0:
         raise NotDefiniteError(
@@ -227,6 +235,7 @@ def _local_solves(
     g_indptr: np.ndarray,
     g_indices: np.ndarray,
     g_data: np.ndarray,
+    least_pivot: float,
 ) -> tuple[int, float]:
     """Fill ``g_data`` row by row; the first row of a negative pivot and that pivot, or (-1, 1)."""
     n = len(indptr) - 1
@@ -263,7 +272,7 @@ def _local_solves(
             pivot = local[k, k] - dot
             if not pivot >= -ROUNDING:  # NaN is refused too
                 return i, pivot
-            if pivot <= m * 2.3e-16:
+            if pivot <= max(m * 2.3e-16, least_pivot):
                 singular = True
                 break
             local[k, k] = np.sqrt(pivot)

@@ -87,7 +87,7 @@ class CycleLevel:
     Attributes
     ----------
     A, S : csr_array, shape (n, n)
-        Matrix of unit diagonal, smoother.
+        Matrix of unit diagonal, smoother; S need not have A's pattern.
     P : csr_array, shape (n, nc)
         Prolongation to this level's unknowns from the scaled unknowns of the next.
     eliminated : bool
@@ -236,7 +236,7 @@ class Cycle(ApproximateInverse):
             if matrix.eliminated:
                 cost += times * (matrix.S.nnz + 2 * p)
             else:
-                cost += times * (4 * a + 2 * p) + again * a
+                cost += times * (2 * a + 2 * matrix.S.nnz + 2 * p) + again * a
         cost += times * self._bottom.size
         complexity = (sum(level.A.nnz for level in levels) + bottom.nnz) / max(nnz, 1)
         super().__init__(

@@ -22,11 +22,10 @@ from neuprecond import rows
 from neuprecond.features import SWEEPS, TEST_VECTORS, level_features
 from neuprecond.hierarchy import (
     EIGENVALUE_SAFETY,
+    ELIMINATIONS,
     EVOLUTION_STEPS,
     HUBS,
-    LEAST_SHARE,
     LUMPED,
-    MOST_NEIGHBOURS,
     ROUNDING,
     Level,
     _aggregate,
@@ -340,12 +339,23 @@ def _eliminated(A: Any, comm: MPI.Comm) -> tuple[_Stage, Any, np.ndarray] | None
 
     Ranks choose on their own; where two chose neighbours, the lower rank has its way.
     """
+    for neighbours, share, growth in ELIMINATIONS:
+        found = _eliminated_by(A, comm, neighbours, share, growth)
+        if found is not None:
+            return found
+    return None
+
+
+def _eliminated_by(
+    A: Any, comm: MPI.Comm, neighbours: int, share: float, growth: float
+) -> tuple[_Stage, Any, np.ndarray] | None:
+    """`_eliminated` by one of `ELIMINATIONS`."""
     n = A.getSize()[0]
     with Temporary() as used:
         halo = used(Halo(A, 1))
         own, local = halo.own, halo.A
-        few = np.diff(local.indptr)[own] <= MOST_NEIGHBOURS + 1
-        if total(comm, few.sum()) < LEAST_SHARE * n:
+        few = np.diff(local.indptr)[own] <= neighbours + 1
+        if total(comm, few.sum()) < share * n:
             return None
         chosen = np.zeros(len(few), dtype=bool)
         order = _outwards(halo)
@@ -361,7 +371,7 @@ def _eliminated(A: Any, comm: MPI.Comm) -> tuple[_Stage, Any, np.ndarray] | None
             lower = halo.bring(new)
             lower[own.start :] = 0.0
             chosen = before | (new & ((_pattern(local) @ lower)[own] == 0.0))
-        if total(comm, chosen.sum()) < LEAST_SHARE * n:
+        if total(comm, chosen.sum()) < share * n:
             return None
         kept = np.flatnonzero(~chosen)
         number = np.full(len(few), -1.0)
@@ -377,7 +387,7 @@ def _eliminated(A: Any, comm: MPI.Comm) -> tuple[_Stage, Any, np.ndarray] | None
         P = used(distributed(comm, sparse.coo_array(parts, shape=shape).tocsr(), len(kept)))
         s = used(_scaling(A))
         below = used(_galerkin(used(_scaled(A, s)), P))
-        if _nnz(below) > _nnz(A):
+        if _nnz(below) > growth * _nnz(A):
             return None
         pivots = s.duplicate()
         pivots.setArray(chosen.astype(np.float64))
@@ -833,4 +843,4 @@ def _rest(plan: Plan | Pick, depth: int) -> Any:
         return lambda A, v: plan(plan_statistics(A, v))
     below = range(depth, depth + MAX_LEVELS)
     visits = (1, *(plan.visit(k) for k in below[1:]))
-    return Plan(tuple(plan.base(k) for k in below), visits)
+    return Plan(tuple(plan.base(k) for k in below), visits, plan.smoother)

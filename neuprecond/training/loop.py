@@ -24,7 +24,7 @@ from neuprecond.training.batches import draw_problem, draw_size, ingredients
 from neuprecond.training.checkpoints import Progress as State
 from neuprecond.training.checkpoints import load_checkpoint, save_checkpoint
 from neuprecond.training.labels import Labels, measured_labels
-from neuprecond.training.measure import fractional_count
+from neuprecond.training.measure import CAP, fractional_count
 from neuprecond.training.nonsymmetric import train_pick
 from neuprecond.training.output import Check, progress_bar, provenance, write_model
 from neuprecond.training.pick import DENSITY_SHARE, fit_pick, measure_plans
@@ -66,7 +66,10 @@ class _Multilevel:
         self, A: sparse.csr_array, b: np.ndarray, rng: np.random.Generator, *, descend: bool
     ) -> Any:
         _, costs = measure_plans(A, b)
-        good = np.flatnonzero(costs <= costs.min() + WORTH_TRAINING)
+        # Values are learned beside the smoother that has a say in them.
+        learned_with = np.array([plan.smoother == "chebyshev" for plan in PLANS.values()])
+        least = costs[learned_with].min()
+        good = np.flatnonzero(learned_with & (costs <= least + WORTH_TRAINING))
         plan = list(PLANS.values())[rng.choice(good)]
         return multilevel.prepare(A, plan, rng, vectors=VECTORS, descend=descend)
 
@@ -138,12 +141,18 @@ def _checks(
             problem = draw_problem(part, "validation", number, rng, size).problem
             A, b = problem.A, problem.b
             learned, twin = KINDS[recipe.kind].operators(A, b, net)
-            classical = min(
-                fractional_count(A, b, precondition(name, A)) for name in _rivals(recipe)
-            )
+            classical = min(_rival_count(A, b, name) for name in _rivals(recipe))
             own.append((A, b, learned))
             checks.append(Check(part.family, A.shape[0], fractional_count(A, b, twin), classical))
     return world.gathered(checks, len(parts)), own
+
+
+def _rival_count(A: sparse.csr_array, b: np.ndarray, name: str) -> float:
+    """Iterations with a classical M; the cap where it cannot be made."""
+    try:
+        return fractional_count(A, b, precondition(name, A))
+    except ValueError:
+        return float(CAP)
 
 
 def _rivals(recipe: Recipe) -> tuple[str, ...]:

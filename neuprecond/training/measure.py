@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, cg
 
-__all__ = ["RTOL", "fractional", "fractional_count"]
+__all__ = ["CAP", "RTOL", "fractional", "fractional_count"]
 
 RTOL = 1e-8
 CAP = 300

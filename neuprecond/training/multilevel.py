@@ -1,6 +1,6 @@
 """Training of the multilevel kind: samples, the differentiable cycle, its loss."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -84,7 +84,7 @@ def prepare(
     reduction = reduce_exactly(A)
     level = coarsen(reduction.A, plan.base(0), v=reduction.v)
     if level is not None and descend:
-        plan = Plan(plan.bases[1:] or plan.bases, (1, *plan.visits[2:]))
+        plan = replace(plan, bases=plan.bases[1:] or plan.bases, visits=(1, *plan.visits[2:]))
         level = coarsen(galerkin_product(level.A, level.P0), plan.base(0))
     levels = []
     while level is not None:

@@ -13,14 +13,15 @@ from neuprecond.training.measure import fractional_count
 
 __all__ = ["DENSITY_SHARE", "WORST", "fit_pick", "measure_plans", "plan_cost"]
 
-# Iterations matter, and so does work = iterations × (1 + density): half of either, by logarithm.
-DENSITY_SHARE = 0.5
+# Iterations matter, and so does work = iterations × (1 + density): by logarithm, two thirds of the
+# one and a third of the other.
+DENSITY_SHARE = 1 / 3
 # Costs are compared up to this factor; beyond it a plan is simply wrong.
 WORST = np.log(20.0)
 
 
 def plan_cost(iterations: float, density: float) -> float:
-    """Half the logarithm of iterations and half that of work."""
+    """Two thirds of the logarithm of iterations and a third of that of work."""
     return float(np.log(max(iterations, 1.0)) + DENSITY_SHARE * np.log1p(density))
 
 

@@ -81,15 +81,15 @@ class Recipe:
 
 
 def _plane(family: str, weight: float = 1.0, **parameters: float | str) -> Ingredient:
-    return Ingredient(family, (24, 56), (64, 144), (40, 180), 96, weight, parameters)
+    return Ingredient(family, (24, 56), (64, 144), (48, 256), 96, weight, parameters)
 
 
 def _plane_graph(family: str, weight: float = 1.0, **parameters: float | str) -> Ingredient:
-    return Ingredient(family, (600, 3000), (4000, 16000), (1600, 32000), 9000, weight, parameters)
+    return Ingredient(family, (600, 3000), (4000, 16000), (2000, 65000), 9000, weight, parameters)
 
 
 def _space(family: str, weight: float = 1.0, **parameters: float | str) -> Ingredient:
-    return Ingredient(family, (8, 14), (16, 24), (12, 26), 20, weight, parameters)
+    return Ingredient(family, (8, 14), (16, 24), (12, 36), 24, weight, parameters)
 
 
 def _one_level(
@@ -128,6 +128,9 @@ ELSEWHERE = (
     _plane_graph("roads", 0.5),
     _plane_graph("attachment", 0.4),
     _plane_graph("knn", 0.5),
+    # Without their rigid body modes, as users have them.
+    Ingredient("elasticity2d", (14, 32), (32, 70), (20, 110), 50, 0.5),
+    Ingredient("elasticity3d", (5, 8), (8, 12), (6, 16), 10, 0.4),
 )
 
 FLOWS = (
@@ -145,9 +148,9 @@ RECIPES = {
         summary="diffusion in the plane: Poisson, log-normal, two-phase, channels, anisotropic, "
         "Delaunay Laplacians; a third of its training in space and on graphs",
         mix=(*DIFFUSION_2D, *ELSEWHERE),
-        steps=1600,
+        steps=1000,
         pool=400,
-        labels=700,
+        labels=900,
     ),
     "heat": Recipe(
         name="heat",

@@ -11,7 +11,7 @@ from scipy import sparse
 
 from neuprecond import checks, rows
 from neuprecond.errors import NeuprecondWarning, NotDefiniteError
-from neuprecond.hierarchy import unit_diagonal
+from neuprecond.hierarchy import block_size, components_apart, unit_diagonal
 from neuprecond.inference import level_network
 from neuprecond.multilevel import (
     PLANS,
@@ -48,6 +48,8 @@ FAR, SEVERAL, LEAST_SPREAD = 5.0, 2, 0.05
 LEAST_ROW_SUM = 5e-4
 # Rigid body modes and the like: only aggregates carry several near-null vectors.
 SEVERAL_NEAR_NULL = Plan(("sa",), (1, 2, 1))
+# Constants of each component do not know of rotations: the smoother has more to do.
+COMPONENTS = Plan(("sa",), (1,), "fsai")
 
 
 def pick_plan(
@@ -135,8 +137,9 @@ class Model:
         A : sparse array or matrix, or ndarray, shape (n, n)
             Symmetric with a positive diagonal; not changed.
         B : array_like, shape (n, k), optional
-            Near-null vectors, for example rigid body modes; constants by default. Only the
-            multilevel kind uses them.
+            Near-null vectors, for example rigid body modes. By default constants, one vector for
+            each component where unknowns come in blocks, as displacements do. Only the multilevel
+            kind uses them.
         learned : bool
             False builds the unlearned twin: the same plan with PyAMG's interpolation and a
             Chebyshev smoother, or FSAI.
@@ -253,7 +256,11 @@ class Model:
             return PLANS[pick_plan(self._part("pick."), seen[0])]
 
         chosen: Plan | Pick = pick if plan is None else PLANS[plan]
-        if near_null is not None and near_null.shape[1] > 1:
+        order = None
+        if near_null is None and plan is None:
+            near_null, order = _components(matrix)
+            chosen = pick if near_null is None else COMPONENTS
+        elif near_null is not None and near_null.shape[1] > 1:
             chosen = SEVERAL_NEAR_NULL
         M = build_cycle(
             matrix,
@@ -263,6 +270,7 @@ class Model:
             model=self.card.name,
             setup_seconds=seconds,
             remarks=remarks,
+            order=order,
         )
         M.origin = Origin(self, pattern, B=near_null)
         if far == np.inf:
@@ -423,6 +431,24 @@ class Outside:
     value: float
     mean: float
     spread: float
+
+
+def _components(A: sparse.csr_array) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Constants of each component, where unknowns come in blocks, and the order node by node.
+
+    None and None where they do not, and no order where they come node by node already.
+    """
+    n, order = A.shape[0], None
+    if n <= COARSEST:
+        return None, None
+    size = block_size(A)
+    if size == 1:
+        size = components_apart(A)
+        if size == 1:
+            return None, None
+        order = np.arange(n, dtype=np.uint32).reshape(size, -1).T.ravel()
+    component = np.arange(n) % size if order is None else np.arange(n) // (n // size)
+    return (component[:, None] == np.arange(size)).astype(np.float64), order
 
 
 def _symmetric_remarks(A: sparse.csr_array, who: str) -> list[str]:

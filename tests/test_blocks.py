@@ -1,0 +1,103 @@
+"""Unknowns that come in blocks are found, and kept together, without B."""
+
+import numpy as np
+import pyamg
+import pytest
+from scipy import sparse
+
+import neuprecond
+from neuprecond import checks, problems
+from neuprecond.hierarchy import block_size, components_apart
+from neuprecond.multilevel import PLANS, build_cycle
+
+SCALAR = sorted(set(problems.FAMILIES) - {"elasticity2d", "elasticity3d", "saddle"})
+
+
+def drawn(family, size, seed=5501):
+    return problems.draw(family, size, np.random.default_rng(seed))
+
+
+def elasticity(family):
+    return drawn(family, 24 if family == "elasticity2d" else 8)
+
+
+def apart(A, k):
+    """All first components, then all second ones."""
+    order = np.arange(A.shape[0]).reshape(-1, k).T.ravel()
+    return sparse.csr_array(sparse.csr_array(A)[order][:, order]), order
+
+
+@pytest.mark.parametrize("family", SCALAR)
+def test_no_blocks_where_unknowns_are_single(family):
+    space = problems.FAMILIES[family].dimension == "3-D"
+    plane = problems.FAMILIES[family].dimension == "2-D"
+    A = checks.as_csr(drawn(family, 12 if space else 40 if plane else 1500).A)
+    assert block_size(A) == components_apart(A) == 1
+
+
+@pytest.mark.parametrize("half", [1, 2, 3, 5, 9, 20])
+def test_a_band_is_not_made_of_blocks(half):
+    diagonals = [np.ones(600 - abs(k)) for k in range(-half, half + 1)]
+    A = sparse.csr_array(sparse.diags_array(diagonals, offsets=range(-half, half + 1)))
+    assert block_size(A) == 1
+
+
+@pytest.mark.parametrize("k", [2, 3, 4, 5, 6])
+def test_blocks_of_every_size(k):
+    A = sparse.csr_array(pyamg.gallery.poisson((12, 12), format="csr"))
+    blocks = sparse.csr_array(sparse.kron(A, np.ones((k, k)) + k * np.eye(k)))
+    assert block_size(blocks) == k
+    assert block_size(sparse.csr_array(blocks.tobsr((k, k)))) == k
+
+
+@pytest.mark.parametrize(("family", "k"), [("elasticity2d", 2), ("elasticity3d", 3)])
+def test_displacements(family, k):
+    A = checks.as_csr(elasticity(family).A)
+    assert block_size(A) == k
+    assert components_apart(A) == 1
+    turned = checks.as_csr(apart(A, k)[0])
+    assert components_apart(turned) == k
+
+
+@pytest.mark.parametrize("k", [2, 3, 6])
+def test_dense_matrices_have_no_blocks(k):
+    A = sparse.csr_array(np.ones((20 * k, 20 * k)) + 20 * k * np.eye(20 * k))
+    assert block_size(A) == components_apart(A) == 1
+
+
+@pytest.mark.parametrize(("family", "k"), [("elasticity2d", 2), ("elasticity3d", 3)])
+def test_elasticity_without_modes(family, k):
+    """Blocks that nobody told of save a fifth of the iterations of the best plan without them."""
+    problem = elasticity(family)
+    A, b = checks.as_csr(problem.A), problem.b
+    M = neuprecond.load("auto", A)
+    found = neuprecond.solve(A, b, M=M)
+    assert found.converged
+    single = min(
+        neuprecond.solve(A, b, M=build_cycle(A, None, plan=plan), maxiter=2000).iterations
+        for plan in PLANS.values()
+    )
+    assert found.iterations <= 0.8 * single
+    turned, order = apart(A, k)
+    other = neuprecond.load("auto", turned)
+    r = np.random.default_rng(5502).standard_normal(A.shape[0])
+    np.testing.assert_allclose(
+        other @ r[order], (M @ r)[order], rtol=1e-9, atol=1e-12 * abs(r).max()
+    )
+
+
+@pytest.mark.parametrize("family", ["elasticity2d", "elasticity3d"])
+def test_definite_and_symmetric(family):
+    A = checks.as_csr(drawn(family, 14 if family == "elasticity2d" else 5).A)
+    M = neuprecond.load("auto", A)
+    X = M @ np.eye(A.shape[0])
+    assert abs(X - X.T).max() <= 1e-10 * abs(X).max()
+    assert np.linalg.eigvalsh(0.5 * (X + X.T))[0] > 0
+
+
+def test_modes_that_are_given_go_first():
+    problem = elasticity("elasticity2d")
+    given = neuprecond.load("auto", problem.A, B=problem.B)
+    found = neuprecond.load("auto", problem.A)
+    counts = [neuprecond.solve(problem.A, problem.b, M=M).iterations for M in (given, found)]
+    assert counts[0] < counts[1]
