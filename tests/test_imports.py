@@ -26,7 +26,7 @@ ALLOWED = {
     "rows": set(),
     "plain": set(),
     "problems": {"checks"},
-    "classical": {"checks", "errors"},
+    "classical": {"checks", "errors", "rows"},
     "hierarchy": {"checks", "errors", "interpolation", "rows"},
     "interpolation": {"checks", "errors", "rows"},
     "operators": {"checks", "errors", "rows"},
