@@ -753,7 +753,8 @@ def _recommend(found: Diagnosis, A: sparse.csr_array, *, has_B: bool) -> str:
     if found.block_size > 1:
         return (
             f"Give near-null vectors: unknowns come {found.block_size} at a time, as in "
-            'elasticity; with rigid body modes B use load("auto", A, B=B), or PyAMG with B.'
+            'elasticity. With rigid body modes B use load("auto", A, B=B), or PyAMG with B; '
+            "without, load keeps constants of each component, at about twice the steps."
         )
     if "learned" not in told:
         return f"Use a direct solver ({direct}) or PyAMG: A is {found.definiteness}."

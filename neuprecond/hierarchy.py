@@ -465,18 +465,11 @@ def block_size(A: sparse.csr_array) -> int:
         if n % k or n < 3 * k:
             continue
         nodes = np.unique(np.linspace(0, n // k - 2, SAMPLED_BLOCKS).astype(np.int64))
-        fill = _fill(A, k, nodes[:, None] * k + np.arange(k), lambda column, k=k: column // k)
+        some = nodes[:, None] * k + np.arange(k)
+        fill = _fill(A, k, some, np.arange(n) // k)
         if fill < BLOCK_FILL:
             continue
-        later = (
-            _fill(
-                A,
-                k,
-                nodes[:, None] * k + np.arange(k) + shift,
-                lambda column, k=k, shift=shift: (column - shift) // k,
-            )
-            for shift in range(1, k)
-        )
+        later = (_fill(A, k, some + shift, (np.arange(n) - shift) // k) for shift in range(1, k))
         if all(fill >= other + CLEARLY for other in later):
             found = k
     return found
@@ -497,26 +490,30 @@ def components_apart(A: sparse.csr_array) -> int:
         if n % k or n < 3 * k:
             continue
         nodes = np.unique(np.linspace(0, count - 1, SAMPLED_BLOCKS).astype(np.int64))
-        rows_of = nodes[:, None] + count * np.arange(k)
-        if _fill(A, k, rows_of, lambda column, count=count: column % count) >= BLOCK_FILL:
+        if _fill(A, k, nodes[:, None] + count * np.arange(k), np.arange(n) % count) >= BLOCK_FILL:
             return k
     return 1
 
 
-def _fill(
-    A: sparse.csr_array,
-    k: int,
-    rows_of: np.ndarray,
-    node: Callable[[np.ndarray], np.ndarray],
-) -> float:
-    """Share of the k × k blocks' entries that are there; 0 where every node has all the others."""
-    some = A[rows_of.ravel()].tocoo()
-    nodes = node(some.coords[1].astype(np.int64))
-    places = len(np.unique(some.coords[0] // k * (A.shape[0] + k) + nodes))
+def _fill(A: sparse.csr_array, k: int, some: np.ndarray, node: np.ndarray) -> float:
+    """Share of the k × k blocks' entries that are there; 0 where every node has all the others.
+
+    Parameters
+    ----------
+    A : csr_array, shape (n, n)
+    k : int
+    some : ndarray of int, shape (m, k)
+        Rows of some nodes.
+    node : ndarray of int, shape (n,)
+        The node of each unknown.
+    """
+    n, part = A.shape[0], A[some.ravel()].tocoo()
+    row, column = part.coords
+    places = len(np.unique(row.astype(np.int64) // k * (n + k) + node[column]))
     # In a dense matrix every size would do.
-    if places >= len(rows_of) * (A.shape[0] // k - 1):
+    if places >= len(some) * (n // k - 1):
         return 0.0
-    return len(nodes) / (k * k * max(places, 1))
+    return len(column) / (k * k * max(places, 1))
 
 
 def node_numbers(B: np.ndarray) -> np.ndarray:

@@ -17,9 +17,11 @@ from neuprecond.training.batches import draw_problem, ingredients
 from neuprecond.training.loop import train
 from neuprecond.training.losses import pcg_loss
 from neuprecond.training.measure import fractional_count
+from neuprecond.training.output import note_spread
 from neuprecond.training.pick import DENSITY_SHARE, fit_pick, measure_plans
 from neuprecond.training.products import galerkin, matmul
 from neuprecond.training.recipes import RECIPES
+from neuprecond.zoo.card import read_card
 from neuprecond.zoo.files import read_weights
 
 SILENT = Console(quiet=True)
@@ -147,14 +149,30 @@ def test_training_leaves_global_state_alone(tmp_path) -> None:
     assert torch.get_num_threads() == threads
 
 
+def test_spread_over_seeds_goes_on_the_card(tmp_path) -> None:
+    small = replace(TINY, steps=1, labels=0, pool=2)
+    paths = [
+        train(small, tmp_path / str(seed), seed=seed, device="cpu", console=SILENT)
+        for seed in (4, 5)
+    ]
+    weights = paths[0].read_bytes()
+    note_spread(paths[0], paths[1:])
+    cards = [read_card(path.with_suffix(".toml")) for path in paths]
+    spread = cards[0].validation["seeds"]
+    assert list(spread["seed"]) == [4, 5]
+    for ratio in ("learned_over_twin", "learned_over_classical"):
+        assert list(spread[ratio]) == [card.validation[ratio] for card in cards]
+    assert paths[0].read_bytes() == weights
+
+
 def test_pick_learns_what_separates_problems() -> None:
     rng = np.random.default_rng(12)
     from neuprecond.statistics import STATISTICS
 
-    x = rng.standard_normal((200, len(STATISTICS))).astype(np.float32)
-    costs = np.full((200, len(PLANS)), 1.0)
+    x = rng.standard_normal((400, len(STATISTICS))).astype(np.float32)
+    costs = np.full((400, len(PLANS)), 1.0)
     best = np.where(x[:, 3] > 0, 1, 2)
-    costs[np.arange(200), best] = 0.0
+    costs[np.arange(400), best] = 0.0
     _, figures = fit_pick(x, costs, seed=1, epochs=600)
     assert figures["pick"] < 1.2 < figures["best_single_plan"]
 

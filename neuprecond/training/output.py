@@ -3,7 +3,7 @@
 import hashlib
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,9 @@ from safetensors.numpy import save
 from neuprecond.training.ranks import World
 from neuprecond.training.recipes import Recipe
 from neuprecond.zoo.atomic import write_bytes
-from neuprecond.zoo.card import Card, network_facts, write_card
+from neuprecond.zoo.card import Card, network_facts, read_card, write_card
 
-__all__ = ["Check", "progress_bar", "provenance", "versions", "write_model"]
+__all__ = ["Check", "note_spread", "progress_bar", "provenance", "versions", "write_model"]
 
 
 @dataclass(frozen=True)
@@ -143,3 +143,22 @@ def write_model(
     write_bytes(path, content)
     write_bytes(path.with_suffix(".toml"), write_card(card).encode())
     return path
+
+
+def note_spread(path: Path, others: Sequence[Path]) -> None:
+    """Note on a model's card what the same training reached from other seeds.
+
+    Parameters
+    ----------
+    path : Path
+        Weights of the model; its card is written anew, whole or not at all.
+    others : sequence of Path
+        Weights of the other trainings.
+    """
+    cards = [read_card(each.with_suffix(".toml")) for each in (path, *others)]
+    spread = {"seed": [card.training["seed"] for card in cards]} | {
+        ratio: [card.validation[ratio] for card in cards]
+        for ratio in ("learned_over_twin", "learned_over_classical")
+    }
+    card = replace(cards[0], validation={**cards[0].validation, "seeds": spread})
+    write_bytes(path.with_suffix(".toml"), write_card(card).encode())

@@ -18,6 +18,9 @@ __all__ = ["DENSITY_SHARE", "WORST", "fit_pick", "measure_plans", "plan_cost"]
 DENSITY_SHARE = 1 / 3
 # Costs are compared up to this factor; beyond it a plan is simply wrong.
 WORST = np.log(20.0)
+# Plans this near to the best, by logarithm, are as good as it, and statistics are known to this
+# share of their spread: what separates plans by less is not worth learning.
+ALIKE, BLUR = 0.05, 0.1
 
 
 def plan_cost(iterations: float, density: float) -> float:
@@ -88,15 +91,21 @@ def fit_pick(
     net.scale.copy_(x[kept].std(dim=0).clamp(min=1e-3))
     optimiser = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=3e-2)
     best, best_state = np.inf, net.state_dict()
+    generator = torch.Generator().manual_seed(seed)
+    target = torch.softmax(-regret[kept] / ALIKE, dim=1)
     for epoch in range(epochs):
-        # The expected regret of a soft pick: what is wrong by little is learned from little.
-        loss = (torch.softmax(net(x[kept]), dim=1) * regret[kept]).sum(dim=1).mean()
+        # Which plans are good, rather than what a soft pick would cost: that one settles early for
+        # what is never far off.
+        blur = BLUR * net.scale * torch.randn(x[kept].shape, generator=generator)
+        loss = -(target * torch.log_softmax(net(x[kept] + blur), dim=1)).sum(dim=1).mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         if epoch % 25 == 24:
             with torch.no_grad():
-                score = float(regret[held, net(x[held]).argmax(dim=1)].mean()) + float(loss)
+                score = sum(
+                    float(regret[part, net(x[part]).argmax(dim=1)].mean()) for part in (held, kept)
+                )
             if score < best:
                 best = score
                 best_state = {key: value.clone() for key, value in net.state_dict().items()}
