@@ -81,15 +81,15 @@ class Recipe:
 
 
 def _plane(family: str, weight: float = 1.0, **parameters: float | str) -> Ingredient:
-    return Ingredient(family, (24, 56), (64, 144), (48, 256), 96, weight, parameters)
+    return Ingredient(family, (24, 56), (64, 144), (40, 200), 96, weight, parameters)
 
 
 def _plane_graph(family: str, weight: float = 1.0, **parameters: float | str) -> Ingredient:
-    return Ingredient(family, (600, 3000), (4000, 16000), (2000, 65000), 9000, weight, parameters)
+    return Ingredient(family, (600, 3000), (4000, 16000), (1600, 40000), 9000, weight, parameters)
 
 
 def _space(family: str, weight: float = 1.0, **parameters: float | str) -> Ingredient:
-    return Ingredient(family, (8, 14), (16, 24), (12, 36), 24, weight, parameters)
+    return Ingredient(family, (8, 14), (16, 24), (12, 28), 24, weight, parameters)
 
 
 def _one_level(
@@ -129,8 +129,8 @@ ELSEWHERE = (
     _plane_graph("attachment", 0.4),
     _plane_graph("knn", 0.5),
     # Without their rigid body modes, as users have them.
-    Ingredient("elasticity2d", (14, 32), (32, 70), (20, 110), 50, 0.5),
-    Ingredient("elasticity3d", (5, 8), (8, 12), (6, 16), 10, 0.4),
+    Ingredient("elasticity2d", (14, 32), (32, 70), (20, 80), 50, 0.5),
+    Ingredient("elasticity3d", (5, 8), (8, 12), (6, 12), 10, 0.4),
 )
 
 FLOWS = (
@@ -150,7 +150,7 @@ RECIPES = {
         mix=(*DIFFUSION_2D, *ELSEWHERE),
         steps=1000,
         pool=400,
-        labels=900,
+        labels=640,
     ),
     "heat": Recipe(
         name="heat",
