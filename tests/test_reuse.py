@@ -265,3 +265,21 @@ def test_what_is_kept_is_small():
     whole = sum(part.nbytes for part in M._flat)
     assert kept < 0.25 * whole
     assert reuse(M, drifting(128, 0.1)).origin is M.origin
+
+
+@pytest.mark.parametrize("interpolate", MODES.values(), ids=MODES)
+@pytest.mark.parametrize("apart", [False, True], ids=["node-by-node", "apart"])
+def test_blocks_stay_blocks(apart, interpolate):
+    """What was found of unknowns that come together holds for other values too."""
+    A = sparse.csr_array(problems.draw("elasticity2d", 22, np.random.default_rng(8120)).A)
+    if apart:
+        order = np.arange(A.shape[0]).reshape(-1, 2).T.ravel()
+        A = sparse.csr_array(A[order][:, order])
+    M = load("auto", A)
+    same = reuse(M, A, interpolate=interpolate)
+    r = np.random.default_rng(8121).standard_normal(A.shape[0])
+    np.testing.assert_allclose(same @ r, M @ r, rtol=1e-8, atol=1e-11 * abs(M @ r).max())
+    stiffer = sparse.csr_array(A + 0.1 * sparse.diags_array(A.diagonal()))
+    new = reuse(M, stiffer, interpolate=interpolate)
+    counts = [solve(stiffer, r, M=each).iterations for each in (new, load("auto", stiffer))]
+    assert counts[0] <= counts[1] + 3
