@@ -624,7 +624,8 @@ def test_the_cards_claims_on_small_problems(name):
             solve(
                 problem.A,
                 problem.b,
-                M=model.precondition(problem.A, learned=learned),
+                # Networks with hubs fill up, which build remarks on.
+                M=model.build(problem.A, learned=learned)[0],
                 method="gmres" if name == NONSYMMETRIC else "cg",
             ).iterations
             for learned in (True, False)
