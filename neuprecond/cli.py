@@ -30,7 +30,21 @@ from neuprecond.plain import as_plain
 
 __all__ = ["app"]
 
-app = typer.Typer(
+
+class _App(typer.Typer):
+    """Typer, with a sentence where results cannot be written."""
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        try:
+            return super().__call__(*args, **options)
+        except OSError as error:
+            typer.echo(f"error: results could not be written: {error}", err=True)
+            # What is still held back would fail again at the end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            sys.exit(NOT_RUN)
+
+
+app = _App(
     name="neuprecond",
     help="Learned sparse preconditioners for SciPy's CG and GMRES, and the map of where they work.",
     no_args_is_help=True,
@@ -93,7 +107,7 @@ def diagnose(matrix: Matrix, near_null: Vectors = None, as_json: AsJson = False)
             found = neuprecond.diagnose(A, B)
     if as_json:
         _print_json(found.to_dict())
-    elif sys.stdout.isatty():
+    elif _on_terminal():
         Console().print(found)
     else:
         typer.echo(str(found))
@@ -216,7 +230,7 @@ def _bench_families(
         claims = [asdict(claim) for claim in report.claims(found)]
         rows = [asdict(row) for row in found.rows]
         _print_json({"about": found.about, "rows": rows, "claims": claims})
-    console = Console(width=None if sys.stdout.isatty() else 150)
+    console = Console(width=None if _on_terminal() else 150)
     for title, heads, lines in [] if as_json else report.bench_tables(found):
         table = Table(
             title=title, title_justify="left", box=None if not console.is_terminal else SIMPLE
@@ -288,7 +302,7 @@ def _print_bench(found: list[dict[str, Any]]) -> None:
         )
         for row in found
     ]
-    if sys.stdout.isatty():
+    if _on_terminal():
         table = Table(*heads)
         for line in lines:
             table.add_row(*line)
@@ -419,7 +433,7 @@ def models(as_json: AsJson = False) -> None:
     if as_json:
         _print_json([asdict(card) for card in cards])
         return
-    if not sys.stdout.isatty():
+    if not _on_terminal():
         for card in cards:
             typer.echo(str(card))
         return
@@ -577,7 +591,8 @@ def _stdout_for_results() -> Iterator[None]:
 
 def _flush() -> None:
     """Write out what Python and what compiled code hold back for stdout."""
-    sys.stdout.flush()
+    if sys.stdout is not None:
+        sys.stdout.flush()
     with suppress(OSError, TypeError, AttributeError):
         ctypes.CDLL(None).fflush(None)
 
@@ -649,6 +664,11 @@ def _notes() -> Iterator[list[str]]:
 def _tell(notes: list[str]) -> None:
     for note in notes:
         typer.echo(f"warning: {note}", err=True)
+
+
+def _on_terminal() -> bool:
+    """Whether results are read by a person."""
+    return sys.stdout is not None and sys.stdout.isatty()
 
 
 def _words(text: str) -> list[str]:

@@ -684,3 +684,26 @@ def test_quiet_and_without_colours_when_piped(arguments):
     assert done.stderr == ""
     assert "\x1b" not in done.stdout
     assert done.stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/dev/full, and a shell that closes stdout")
+@pytest.mark.parametrize("arguments", ["models", f"solve {PLATE} --json", f"diagnose {PLATE}"])
+def test_where_results_cannot_go(arguments):
+    """A full disk is a sentence, no stdout at all is nobody's fault."""
+    command = f"{sys.executable} -m neuprecond {arguments}"
+    full, closed = (
+        subprocess.run(
+            f"{command} {where}",
+            shell=True,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        for where in ("> /dev/full", ">&-")
+    )
+    assert full.returncode == 2
+    assert full.stderr.startswith("error: results could not be written: ")
+    assert "Traceback" not in full.stderr
+    assert closed.returncode == 0, closed.stderr
+    assert closed.stderr == ""
