@@ -10,6 +10,7 @@ from neuprecond.multilevel import PLANS, Values, build_cycle, reduce_exactly
 from neuprecond.nets import Pick
 from neuprecond.statistics import plan_statistics
 from neuprecond.training.measure import fractional_count
+from neuprecond.zoo.files import PICK_WIDTH as WIDTH
 
 __all__ = ["DENSITY_SHARE", "WORST", "fit_pick", "measure_plans", "plan_cost"]
 
@@ -18,9 +19,12 @@ __all__ = ["DENSITY_SHARE", "WORST", "fit_pick", "measure_plans", "plan_cost"]
 DENSITY_SHARE = 1 / 3
 # Costs are compared up to this factor; beyond it a plan is simply wrong.
 WORST = np.log(20.0)
-# Plans this near to the best, by logarithm, are as good as it, and statistics are known to this
-# share of their spread: what separates plans by less is not worth learning.
-ALIKE, BLUR = 0.05, 0.1
+# Plans this near to the best, by logarithm, are as good as it. Statistics are known to this share
+# of their spread. A plan that is far off costs as much again as its squared regret times this: what
+# training has not seen must not end in a plan that fails.
+ALIKE, BLUR, RISK = 0.05, 0.3, 3.0
+# Networks whose scores are averaged: where they disagree, nobody knows.
+MEMBERS = 4
 
 
 def plan_cost(iterations: float, density: float) -> float:
@@ -56,7 +60,7 @@ def fit_pick(
     costs: np.ndarray,
     *,
     seed: int,
-    epochs: int = 3000,
+    epochs: int = 1000,
     report: Callable[[int], None] = lambda epoch: None,
 ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     """Weights of a pick network, and what it costs over the best plan on problems held out.
@@ -69,7 +73,7 @@ def fit_pick(
     seed : int
         Decides on the start and on which fifth is held out.
     epochs : int
-        Full-batch steps of Adam.
+        Full-batch steps of Adam, for each of `MEMBERS` networks, twice.
     report : callable
         Called with each epoch.
 
@@ -84,35 +88,11 @@ def fit_pick(
     x = torch.from_numpy(statistics).float()
     order = np.random.default_rng(seed).permutation(len(x))
     held, kept = order[: len(x) // 5], order[len(x) // 5 :]
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        net = Pick(statistics=statistics.shape[1], choices=costs.shape[1])
-    net.mean.copy_(x[kept].mean(dim=0))
-    net.scale.copy_(x[kept].std(dim=0).clamp(min=1e-3))
-    optimiser = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=3e-2)
-    best, best_state = np.inf, net.state_dict()
-    generator = torch.Generator().manual_seed(seed)
-    target = torch.softmax(-regret[kept] / ALIKE, dim=1)
-    for epoch in range(epochs):
-        # Which plans are good, rather than what a soft pick would cost: that one settles early for
-        # what is never far off.
-        blur = BLUR * net.scale * torch.randn(x[kept].shape, generator=generator)
-        loss = -(target * torch.log_softmax(net(x[kept] + blur), dim=1)).sum(dim=1).mean()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        if epoch % 25 == 24:
-            with torch.no_grad():
-                score = sum(
-                    float(regret[part, net(x[part]).argmax(dim=1)].mean()) for part in (held, kept)
-                )
-            if score < best:
-                best = score
-                best_state = {key: value.clone() for key, value in net.state_dict().items()}
-        report(epoch)
-    net.load_state_dict(best_state)
+    # What is held out tells what to expect; then all of it is learned from.
+    net = _fitted(x[kept], regret[kept], seed, epochs, report)
     with torch.no_grad():
         picked = regret[held, net(x[held]).argmax(dim=1)].numpy()
+    net = _fitted(x, regret, seed, epochs, report)
     single = regret[held][:, regret[kept].mean(dim=0).argmin()].numpy()
     figures = {
         "pick": float(np.exp(picked.mean())),
@@ -121,3 +101,40 @@ def fit_pick(
         "held_out": len(held),
     }
     return {key: value.numpy() for key, value in net.state_dict().items()}, figures
+
+
+def _fitted(
+    x: torch.Tensor, regret: torch.Tensor, seed: int, epochs: int, report: Callable[[int], None]
+) -> Pick:
+    """The mean of several networks, as one of their widths together."""
+    choices = regret.shape[1]
+    target = torch.softmax(-regret / ALIKE, dim=1)
+    members = []
+    for member in range(MEMBERS):
+        with torch.random.fork_rng():
+            torch.manual_seed(MEMBERS * seed + member)
+            net = Pick(statistics=x.shape[1], choices=choices, width=WIDTH // MEMBERS)
+        net.mean.copy_(x.mean(dim=0))
+        net.scale.copy_(x.std(dim=0).clamp(min=1e-3))
+        optimiser = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=3e-2)
+        generator = torch.Generator().manual_seed(MEMBERS * seed + member)
+        for epoch in range(epochs):
+            # Which plans are good, rather than what a soft pick would cost alone: that settles
+            # early for what is never far off.
+            scores = net(x + BLUR * net.scale * torch.randn(x.shape, generator=generator))
+            likely = torch.log_softmax(scores, dim=1)
+            loss = -(target * likely).sum(dim=1) + RISK * (likely.exp() * regret**2).sum(dim=1)
+            optimiser.zero_grad()
+            loss.mean().backward()
+            optimiser.step()
+            report(epoch)
+        members.append(net)
+    with torch.random.fork_rng(), torch.no_grad():
+        whole = Pick(statistics=x.shape[1], choices=choices, width=WIDTH)
+        whole.mean.copy_(members[0].mean)
+        whole.scale.copy_(members[0].scale)
+        whole.hidden.weight.copy_(torch.cat([net.hidden.weight for net in members]))
+        whole.hidden.bias.copy_(torch.cat([net.hidden.bias for net in members]))
+        whole.out.weight.copy_(torch.cat([net.out.weight for net in members], dim=1) / MEMBERS)
+        whole.out.bias.copy_(torch.stack([net.out.bias for net in members]).mean(dim=0))
+    return whole

@@ -13,10 +13,13 @@ from safetensors.numpy import load as parse
 from neuprecond.errors import WeightsError
 from neuprecond.zoo.card import Card, network_facts, read_card
 
-__all__ = ["find", "packaged", "read_weights"]
+__all__ = ["PICK_WIDTH", "find", "packaged", "read_weights"]
 
 # The largest packaged model is a tenth of a megabyte.
 LARGEST_FILE = 64 * 2**20
+
+# Hidden width of the network that picks a plan.
+PICK_WIDTH = 128
 
 
 def packaged() -> dict[str, Path]:
@@ -112,7 +115,7 @@ def _shapes(card: Card) -> dict[str, tuple[int, ...]]:
     facts = network_facts(card.kind)
     shapes: dict[str, tuple[int, ...]] = {}
     if "plans" in facts:
-        hidden, statistics, plans = 32, len(facts["statistics"]), len(facts["plans"])
+        hidden, statistics, plans = PICK_WIDTH, len(facts["statistics"]), len(facts["plans"])
         shapes |= {
             "pick.mean": (statistics,),
             "pick.scale": (statistics,),
