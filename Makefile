@@ -45,6 +45,7 @@ results: $(VENV)/dev.stamp
 	$(BIN)/python datasets/results/measure.py diffusion2d
 	$(BIN)/python datasets/results/measure.py heat
 	$(BIN)/python datasets/results/table.py
+	$(BIN)/python datasets/results/published.py
 
 # What docs/ takes from docstrings and measurements, and its picture.
 docs: $(VENV)/dev.stamp

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import numpy as np
 import typer
@@ -311,6 +311,7 @@ class Row:
         return float(count) * (1 + self.density if measure == "work" else 1)
 
 
+R = TypeVar("R", bound=Row)
 MEASURES = ("iterations", "work", "seconds of solve", "seconds, setup + solve")
 
 
@@ -416,13 +417,13 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def write(path: Path, about: Mapping[str, str], rows: Sequence[Row]) -> None:
+def write(path: Path, about: Mapping[str, str], rows: Sequence[Row], kind: type[Row] = Row) -> None:
     """Write the CSV at once, so that whoever reads it never sees half of it."""
     partial = path.with_suffix(".partial")
     with partial.open("w", newline="", encoding="utf-8") as file:
         file.writelines(f"# {key}: {value}\n" for key, value in about.items())
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(column.name for column in fields(Row))
+        writer.writerow(column.name for column in fields(kind))
         for row in rows:
             writer.writerow(
                 f"{value:.4g}" if isinstance(value, float) else value
@@ -431,14 +432,14 @@ def write(path: Path, about: Mapping[str, str], rows: Sequence[Row]) -> None:
     partial.replace(path)
 
 
-def read(path: Path) -> tuple[dict[str, str], list[Row]]:
+def read(path: Path, kind: type[R] = Row) -> tuple[dict[str, str], list[R]]:
     """Read head and rows of a CSV that `write` has made."""
     lines = path.read_text(encoding="utf-8").splitlines()
     about = dict(line[2:].split(": ", 1) for line in lines if line.startswith("# "))
     table = csv.DictReader(line for line in lines if not line.startswith("# "))
-    kinds = {column.name: column.type for column in fields(Row)}
+    kinds = {column.name: column.type for column in fields(kind)}
     return about, [
-        Row(**{key: kinds[key](value) for key, value in row.items()})  # type: ignore[operator]
+        kind(**{key: kinds[key](value) for key, value in row.items()})  # type: ignore[operator]
         for row in table
     ]
 

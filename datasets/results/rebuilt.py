@@ -21,8 +21,8 @@ __all__ = ["SIZES", "Instance", "diffusion", "heat", "poisson"]
 SIZES = (620, 1489, 3577, 8592, 20638)
 # The field's covariance is σ² exp(-(r / CORRELATION)²), r in sides of the square.
 CORRELATION = 0.05
-#: Cells along a side of the box that a body is grown in, and the share of them that it fills. This
-#: alone was fitted, so that Jacobi on heat comes near its published count; IC(0) was not.
+#: Cells along a side of the box that a body is grown in, and the share of them that it fills:
+#: fitted, so that Jacobi on heat comes near its published count.
 CELLS, SHARE = 10, 0.15
 
 
@@ -254,7 +254,11 @@ def _elements(points: np.ndarray, tetrahedra: np.ndarray) -> tuple[sparse.csr_ar
 
 
 def _on_tetrahedra(name: str, A: sparse.csr_array, order: np.ndarray, rng: Generator) -> Instance:
-    """Unknowns in a given order; theirs is not known, so it is drawn: IC(0) depends on it."""
+    """Unknowns in a given order.
+
+    Theirs is not known and IC(0) depends on it. With a random one IC(0) over Jacobi comes nearer to
+    their ratio, 0.39, than in reverse Cuthill-McKee order.
+    """
     A = A[order][:, order]
     n = len(order)
     problem = made(name, A, rng, {"n": n}, B=constant(n))

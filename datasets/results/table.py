@@ -156,13 +156,13 @@ def _row(*cells: str) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def filled(text: str, table: str) -> str:
+def filled(text: str, table: str, start_at: str = START) -> str:
     """Replace what stands between the README's two comments."""
-    before, start, rest = text.partition(START)
+    before, start, rest = text.partition(start_at)
     _, end, after = rest.partition(END)
     if not (start and end):
-        raise ValueError(f"README.md must hold {START} and, behind it, {END}.")
-    return f"{before}{START}\n{table}\n{END}{after}"
+        raise ValueError(f"README.md must hold {start_at} and, behind it, {END}.")
+    return f"{before}{start_at}\n{table}\n{END}{after}"
 
 
 def main() -> None:
