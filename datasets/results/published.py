@@ -478,7 +478,8 @@ def short(about: Mapping[str, str], rows: Sequence[Row]) -> str:
             "measured on problems rebuilt from their descriptions; the meshes are not theirs, so "
             "there compare ratios to IC(0). PyAMG is the best of five, taken instance by "
             "instance; learned and twin are `auto`, several levels where theirs and `heat` have "
-            "one. By our rule b is white, x0 = 0 and the true residual 1e-8, relative. "
+            "one; MIC(0) learns nothing and costs what IC(0) does. By our rule b is white, x0 = 0 "
+            "and the true residual 1e-8, relative. "
             "[published.md](datasets/results/published.md) has the ratios, work, seconds, "
             f"where we lose, and how near IC(0) comes. Measured {about['date']}.",
         ]
@@ -573,6 +574,7 @@ def main(
     cases: Annotated[str | None, typer.Option(help="Only these problems, by semicolons.")] = None,
     size: Annotated[int | None, typer.Option(help="This size for all, for a trial.")] = None,
     out: Annotated[Path, typer.Option(help="CSV; the page and README only for its default.")] = CSV,
+    note: Annotated[str | None, typer.Option(help="A line for the head of the CSV.")] = None,
     only_write: Annotated[
         bool, typer.Option("--only-write", help="Measure nothing, write from the CSV.")
     ] = False,
@@ -591,6 +593,7 @@ def main(
             f"rtol {RTOL:g} on the true residual, b white, x0 = 0; maxiter {MOST}",
             "load": f"{os.getloadavg()[0]:.0f} jobs on the cores at the start: seconds depend on "
             "it, counts do not",
+            **({"note": note} if note else {}),
         }
         tasks = [
             (case, side, seed)
