@@ -156,3 +156,14 @@ def test_a_failure_is_shown_and_published_figures_need_no_measuring(script):
     assert "some failed" in table
     assert "**GNN-SPAI 197**" in table
     assert published.mean(rows, published.TUNED) == 7
+
+
+def test_page_and_readme_are_what_the_script_makes_of_its_csv(script, tmp_path):
+    published = script("published")
+    page, readme = tmp_path / "published.md", tmp_path / "README.md"
+    before = (ROOT / "README.md").read_text(encoding="utf-8")
+    readme.write_text(before, encoding="utf-8")
+    published.publish(published.CSV, page, readme)
+    again = "run: python datasets/results/published.py --only-write"
+    assert readme.read_text(encoding="utf-8") == before, again
+    assert page.read_text() == published.PAGE.read_text(encoding="utf-8"), again
