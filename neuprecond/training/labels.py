@@ -17,7 +17,7 @@ from neuprecond.training.ranks import World
 from neuprecond.training.recipes import Recipe
 from neuprecond.zoo.atomic import write_tensors
 
-__all__ = ["Labels", "measured_labels"]
+__all__ = ["Labels", "measured", "measured_labels"]
 
 
 @dataclass(frozen=True)
@@ -83,21 +83,57 @@ def measured_labels(
     WeightsError
         If the file is damaged.
     """
-    clock = time.perf_counter()
+    parts = ingredients(recipe, recipe.labels, np.random.default_rng([seed, 4]))
+
+    def one(number: int) -> tuple[np.ndarray, np.ndarray]:
+        part, own = parts[number], np.random.default_rng([seed, 5, number])
+        problem = draw_problem(part, "train", after + number, own, part.label_sizes).problem
+        return measure(problem.A, problem.b)
+
     path = folder / f"{recipe.name}.labels"
+    return measured(path, key, one, len(parts), resume=resume, console=console, world=world)
+
+
+def measured(
+    path: Path,
+    key: str,
+    one: Callable[[int], tuple[np.ndarray, np.ndarray]],
+    count: int,
+    *,
+    resume: bool,
+    console: Console,
+    world: World,
+) -> Labels:
+    """Measure all plans on numbered problems. Collective.
+
+    Parameters
+    ----------
+    path : Path
+        File of results, written again as they come in.
+    key : str
+        What decides on the results.
+    one : callable
+        Gives statistics and plan costs of a problem, by its number.
+    count : int
+        Problems.
+    resume, console, world
+        As for `measured_labels`.
+
+    Returns
+    -------
+    Labels
+    """
+    clock = time.perf_counter()
     found = _read(path, key) if resume and world.rank == 0 else ([], [], 0.0)
     statistics, costs, before = world.from_first(found)
-    parts = ingredients(recipe, recipe.labels, np.random.default_rng([seed, 4]))
     with progress_bar(console) as bar:
-        task = bar.add_task("measuring plans", total=len(parts), completed=len(costs))
+        task = bar.add_task("measuring plans", total=count, completed=len(costs))
 
-        def measured(number: int) -> tuple[np.ndarray, np.ndarray]:
+        def shown(number: int) -> tuple[np.ndarray, np.ndarray]:
             bar.advance(task, world.size)
-            part, own = parts[number], np.random.default_rng([seed, 5, number])
-            problem = draw_problem(part, "train", after + number, own, part.label_sizes).problem
-            return measure(problem.A, problem.b)
+            return one(number)
 
-        for results in world.results(len(costs), len(parts), measured):
+        for results in world.results(len(costs), count, shown):
             for x, cost in results:
                 statistics.append(x)
                 costs.append(cost)

@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -31,7 +31,7 @@ from neuprecond.training.pick import DENSITY_SHARE, fit_pick, measure_plans
 from neuprecond.training.ranks import World, joined
 from neuprecond.training.recipes import Recipe
 
-__all__ = ["train"]
+__all__ = ["KINDS", "Learned", "Own", "checked", "learn", "rivals", "train", "validate"]
 
 # A plan is trained on where its cost is within this factor (as a logarithm) of the best plan's.
 WORTH_TRAINING = 0.3
@@ -100,7 +100,7 @@ class _Spai:
 KINDS: dict[str, Kind] = {"multilevel": _Multilevel(), "spai": _Spai()}
 
 #: A validation problem of this process: A, b and what builds the learned M.
-_Own = tuple[sparse.csr_array, np.ndarray, Callable[[], LinearOperator]]
+Own = tuple[sparse.csr_array, np.ndarray, Callable[[], LinearOperator]]
 
 
 def _rate(recipe: Recipe, step: int) -> float:
@@ -128,23 +128,30 @@ def _pool(recipe: Recipe, seed: int, console: Console, world: World) -> list[Any
 
 def _checks(
     recipe: Recipe, seed: int, net: torch.nn.Module, console: Console, world: World
-) -> tuple[list[Check], list[_Own]]:
+) -> tuple[list[Check], list[Own]]:
     """All validation problems, and those that this process solves."""
     rng = np.random.default_rng([seed, 2])
     checks: list[Check] = []
-    own: list[_Own] = []
+    own: list[Own] = []
     parts = [part for part in recipe.mix for _ in range(2)]
     with progress_bar(console) as bar:
         for number in bar.track(world.mine(len(parts)), description="validation problems"):
             part = parts[number]
             size = (part.validation_size, part.validation_size)
             problem = draw_problem(part, "validation", number, rng, size).problem
-            A, b = problem.A, problem.b
-            learned, twin = KINDS[recipe.kind].operators(A, b, net)
-            classical = min(_rival_count(A, b, name) for name in _rivals(recipe))
-            own.append((A, b, learned))
-            checks.append(Check(part.family, A.shape[0], fractional_count(A, b, twin), classical))
+            check, solved = checked(recipe, part.family, problem.A, problem.b, net)
+            checks.append(check)
+            own.append(solved)
     return world.gathered(checks, len(parts)), own
+
+
+def checked(
+    recipe: Recipe, family: str, A: sparse.csr_array, b: np.ndarray, net: torch.nn.Module
+) -> tuple[Check, Own]:
+    """A validation problem: what the others take on it, and how to see what the network takes."""
+    learned, twin = KINDS[recipe.kind].operators(A, b, net)
+    classical = min(_rival_count(A, b, name) for name in rivals(recipe))
+    return Check(family, A.shape[0], fractional_count(A, b, twin), classical), (A, b, learned)
 
 
 def _rival_count(A: sparse.csr_array, b: np.ndarray, name: str) -> float:
@@ -155,11 +162,12 @@ def _rival_count(A: sparse.csr_array, b: np.ndarray, name: str) -> float:
         return float(CAP)
 
 
-def _rivals(recipe: Recipe) -> tuple[str, ...]:
+def rivals(recipe: Recipe) -> tuple[str, ...]:
+    """Classical methods of which a validation problem's best is shown."""
     return ("sa08", "rs") if recipe.kind == "multilevel" else ("ic0", "fsai")
 
 
-def _validate(checks: list[Check], own: list[_Own], world: World) -> tuple[float, np.ndarray]:
+def validate(checks: list[Check], own: list[Own], world: World) -> tuple[float, np.ndarray]:
     """Geometric mean of learned over twin, with the worst problem counted once more; all counts."""
     solved = [fractional_count(A, b, learned()) for A, b, learned in own]
     counts = np.array(world.gathered(solved, len(checks)))
@@ -229,51 +237,25 @@ def _train(
     world: World,
 ) -> Path:
     """`train`, by one of the processes."""
-    fingerprint = json.dumps([asdict(recipe), seed], sort_keys=True)
-    kind = KINDS[recipe.kind]
+    module = KINDS[recipe.kind].module
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        net = kind.module.network(width=recipe.width, rounds=recipe.rounds).to(world.device)
-    optimiser = torch.optim.Adam(net.parameters(), lr=recipe.rate)
-    best = {key: value.clone() for key, value in net.state_dict().items()}
-    state = State()
-    checkpoint = folder / f"{recipe.name}.checkpoint"
-    if resume:
-        best, state = _resumed(checkpoint, net, optimiser, best, fingerprint, world)
-    if state.step > 0:
-        console.print(f"going on from step {state.step} of {recipe.steps}")
-    clock = time.perf_counter() - state.seconds
-    pool = _pool(recipe, seed, console, world) if state.step < recipe.steps else []
-    checks, own = _checks(recipe, seed, net, console, world)
-
-    def save_state() -> None:
-        state.seconds = time.perf_counter() - clock
-        if world.rank == 0:
-            save_checkpoint(checkpoint, net, optimiser, best, state, recipe=fingerprint)
-
-    losses: list[float] = []
-    with progress_bar(console) as bar:
-        task = bar.add_task("training", total=recipe.steps, completed=state.step)
-        while state.step < recipe.steps:
-            losses.append(_step(recipe, kind, net, optimiser, pool, seed, state.step, world))
-            state.step += 1
-            bar.update(task, completed=state.step)
-            if state.step % recipe.every == 0 or state.step == recipe.steps:
-                ratio, _ = _validate(checks, own, world)
-                state.history.append([state.step, float(np.mean(losses)), ratio])
-                if ratio < state.best:
-                    state.best = ratio
-                    best = {key: value.clone() for key, value in net.state_dict().items()}
-                bar.console.print(
-                    f"step {state.step}: loss {np.mean(losses):.4f}, validation iterations "
-                    f"learned / twin {ratio:.4f} (best {state.best:.4f}), "
-                    f"{time.perf_counter() - clock:.0f} s"
-                )
-                losses = []
-                save_state()
-    net.load_state_dict(best)
+        net = module.network(width=recipe.width, rounds=recipe.rounds).to(world.device)
+    learned = learn(
+        recipe,
+        net,
+        folder / f"{recipe.name}.checkpoint",
+        json.dumps([asdict(recipe), seed], sort_keys=True),
+        lambda: _pool(recipe, seed, console, world),
+        lambda: _checks(recipe, seed, net, console, world),
+        seed=seed,
+        resume=resume,
+        console=console,
+        world=world,
+    )
+    checks, own = learned.checks, learned.own
     share = _shrink(recipe, seed, net, console, world) if recipe.cautious else 1.0
-    _, counts = _validate(checks, own, world)
+    _, counts = validate(checks, own, world)
     tensors = {f"values.{key}": value.cpu().numpy() for key, value in net.state_dict().items()}
     figures: dict[str, float] = {}
     if recipe.labels:
@@ -281,7 +263,6 @@ def _train(
         labels = _labels(recipe, seed, weights, folder, console, world)
         pick, figures = fit_pick(labels.statistics, labels.costs, seed=seed)
         tensors |= {f"pick.{key}": value for key, value in pick.items()}
-    state.seconds = time.perf_counter() - clock
     path = folder / f"{recipe.name}.safetensors"
     if world.rank == 0:
         write_model(
@@ -294,16 +275,128 @@ def _train(
             training={
                 "seed": seed,
                 "steps": recipe.steps,
-                "seconds": round(state.seconds),
+                "seconds": round(time.perf_counter() - learned.clock),
                 **provenance(device, world),
-                "history": state.history,
+                "history": learned.history,
             },
             sizes=[part.sizes for part in recipe.mix],
-            rivals=_rivals(recipe),
+            rivals=rivals(recipe),
             facts={"share": share, "pick": figures},
         )
     # Nobody says that the file is there before it is.
     return world.from_first(path)
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What is left of the steps, besides the weights.
+
+    Attributes
+    ----------
+    checks : list of Check
+        The validation problems.
+    own : list
+        What of them this process solves.
+    best : float
+        Smallest validation ratio.
+    history : list of [step, loss, ratio]
+        One entry a validation.
+    clock : float
+        When it would have begun, had it not been interrupted.
+    """
+
+    checks: list[Check]
+    own: list[Own]
+    best: float
+    history: list[list[float]]
+    clock: float
+
+
+def learn(
+    recipe: Recipe,
+    net: torch.nn.Module,
+    checkpoint: Path,
+    fingerprint: str,
+    pool: Callable[[], list[Any]],
+    checks: Callable[[], tuple[list[Check], list[Own]]],
+    *,
+    seed: int,
+    resume: bool,
+    console: Console,
+    world: World,
+    start_counts: bool = False,
+) -> Learned:
+    """Take the recipe's steps and leave the network with the weights that validated best.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Steps, batch, rate, and what the loss looks at; its mix is not looked at.
+    net : Module
+        With the weights to start from.
+    checkpoint : Path
+        File that is gone on from and written at every validation.
+    fingerprint : str
+        What decides on the weights: a checkpoint with another one is refused.
+    pool, checks : callable
+        Give the samples to train on, and the validation problems with those that this process
+        solves; the first is not called where no step is left.
+    seed : int
+        Decides on the batches.
+    resume : bool
+        Go on from the checkpoint, if there is one.
+    console : Console
+        Where progress goes.
+    world : World
+        The processes that share the work.
+    start_counts : bool
+        The weights at the start are validated too, and kept where no step improves on them.
+
+    Returns
+    -------
+    Learned
+    """
+    optimiser = torch.optim.Adam(net.parameters(), lr=recipe.rate)
+    best = {key: value.clone() for key, value in net.state_dict().items()}
+    state = State()
+    if resume:
+        best, state = _resumed(checkpoint, net, optimiser, best, fingerprint, world)
+    if state.step > 0:
+        console.print(f"going on from step {state.step} of {recipe.steps}")
+    clock = time.perf_counter() - state.seconds
+    samples = pool() if state.step < recipe.steps else []
+    problems, own = checks()
+    if start_counts and state.step == 0:
+        state.best, _ = validate(problems, own, world)
+        console.print(f"before the first step: learned / twin {state.best:.4f}")
+
+    def save_state() -> None:
+        state.seconds = time.perf_counter() - clock
+        if world.rank == 0:
+            save_checkpoint(checkpoint, net, optimiser, best, state, recipe=fingerprint)
+
+    losses: list[float] = []
+    with progress_bar(console) as bar:
+        task = bar.add_task("training", total=recipe.steps, completed=state.step)
+        while state.step < recipe.steps:
+            losses.append(_step(recipe, net, optimiser, samples, seed, state.step, world))
+            state.step += 1
+            bar.update(task, completed=state.step)
+            if state.step % recipe.every == 0 or state.step == recipe.steps:
+                ratio, _ = validate(problems, own, world)
+                state.history.append([state.step, float(np.mean(losses)), ratio])
+                if ratio < state.best:
+                    state.best = ratio
+                    best = {key: value.clone() for key, value in net.state_dict().items()}
+                bar.console.print(
+                    f"step {state.step}: loss {np.mean(losses):.4f}, validation iterations "
+                    f"learned / twin {ratio:.4f} (best {state.best:.4f}), "
+                    f"{time.perf_counter() - clock:.0f} s"
+                )
+                losses = []
+                save_state()
+    net.load_state_dict(best)
+    return Learned(problems, own, state.best, state.history, clock)
 
 
 def _resumed(
@@ -386,7 +479,6 @@ def _shrink(recipe: Recipe, seed: int, net: Any, console: Console, world: World)
 
 def _step(
     recipe: Recipe,
-    kind: Kind,
     net: torch.nn.Module,
     optimiser: torch.optim.Adam,
     pool: list[Any],
@@ -402,7 +494,7 @@ def _step(
         (pool[number], rng.choice(VECTORS, COLUMNS, replace=False))
         for number in rng.integers(len(pool), size=recipe.batch)
     ]
-    own = [_gradient(recipe, kind, net, *batch[k]) for k in world.mine(len(batch))]
+    own = [_gradient(recipe, net, *batch[k]) for k in world.mine(len(batch))]
     parameters = list(net.parameters())
     width = 1 + sum(parameter.numel() for parameter in parameters)
     # Every process adds the same numbers in the same order, so that however many there are, the sum
@@ -426,12 +518,12 @@ def _step(
 
 
 def _gradient(
-    recipe: Recipe, kind: Kind, net: torch.nn.Module, sample: Any, columns: np.ndarray
+    recipe: Recipe, net: torch.nn.Module, sample: Any, columns: np.ndarray
 ) -> torch.Tensor:
     """A sample's loss and its share of the batch's gradient, in float64; NaN where it has none."""
     parameters = list(net.parameters())
     try:
-        loss = kind.module.loss(net, sample, columns, steps=recipe.pcg_steps)
+        loss = KINDS[recipe.kind].module.loss(net, sample, columns, steps=recipe.pcg_steps)
     except (torch.linalg.LinAlgError, NotDefiniteError):
         # A coarse matrix came out singular, on a network with hubs for example.
         loss = torch.tensor(torch.nan)
