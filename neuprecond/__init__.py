@@ -13,6 +13,7 @@ from neuprecond.errors import Interrupted, NeuprecondWarning, NotDefiniteError, 
 
 if TYPE_CHECKING:
     from neuprecond.diagnosis import Diagnosis, diagnose
+    from neuprecond.fitting import fit
     from neuprecond.krylov import SolveRecord, solve
     from neuprecond.zoo import Model, load, load_model, models, reuse, save_model
 
@@ -25,6 +26,7 @@ __all__ = [
     "SolveRecord",
     "WeightsError",
     "diagnose",
+    "fit",
     "load",
     "load_model",
     "models",
@@ -41,6 +43,7 @@ _HOMES = {
     "Model": "neuprecond.zoo",
     "SolveRecord": "neuprecond.krylov",
     "diagnose": "neuprecond.diagnosis",
+    "fit": "neuprecond.fitting",
     "load": "neuprecond.zoo",
     "load_model": "neuprecond.zoo",
     "models": "neuprecond.zoo",

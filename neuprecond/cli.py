@@ -463,17 +463,7 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a model anew; needs the extra "train"."""
-
-    def kept() -> str:
-        files = [
-            path for end in ("checkpoint", "labels") if (path := out / f"{name}.{end}").exists()
-        ]
-        if not files:
-            return "No checkpoint was written yet, so nothing is kept."
-        there = " and ".join(str(path) for path in files)
-        return f"What was trained is in {there}; the same command with --resume goes on."
-
-    with _plainly(hint=kept):
+    with _plainly(hint=lambda: _kept(out / name)):
         from neuprecond.training.loop import train as run
         from neuprecond.training.recipes import RECIPES, changed
 
@@ -488,6 +478,59 @@ def train(
         _print_json({"weights": str(path), "card": str(path.with_suffix(".toml"))})
     else:
         typer.echo(f"wrote {path} and {path.with_suffix('.toml')}")
+
+
+def _kept(stem: Path) -> str:
+    """Where a training that was interrupted can be gone on from."""
+    files = [path for end in ("checkpoint", "labels") if (path := Path(f"{stem}.{end}")).exists()]
+    if not files:
+        return "No checkpoint was written yet, so nothing is kept."
+    there = " and ".join(str(path) for path in files)
+    return f"What was trained is in {there}; the same command with --resume goes on."
+
+
+@app.command()
+def fit(
+    folder: Annotated[Path, typer.Argument(help="Folder of matrices: .mtx, .npz, .rb and such.")],
+    out: Annotated[Path, typer.Option(help="Weights file to write: NAME.safetensors.")],
+    start: Annotated[
+        str, typer.Option(help="diffusion2d, heat or a weights file.", autocompletion=_models)
+    ] = "diffusion2d",
+    steps: Annotated[int, typer.Option(help="Of fine-tuning; 0 fits the pick only.")] = 200,
+    count: Annotated[int | None, typer.Option(help="Take so many of the matrices.")] = None,
+    hold_out: Annotated[float, typer.Option(help="Share that is not trained on.")] = 0.25,
+    seed: Annotated[int, typer.Option(help="Decides on everything that is drawn.")] = 1,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    resume: Annotated[bool, typer.Option(help="Go on from the checkpoint beside --out.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fit a packaged model to matrices of your own, in minutes; needs the extra "train".
+
+    A share of the matrices is held out. What is written takes no more iterations on these than the
+    start does, by geometric mean.
+    """
+    with _plainly(hint=lambda: _kept(out.with_suffix(""))):
+        from neuprecond.fitting import told
+
+        path = neuprecond.fit(
+            folder,
+            out,
+            start=start,
+            steps=steps,
+            count=count,
+            hold_out=hold_out,
+            seed=seed,
+            device=device,
+            resume=resume,
+            console=Console(stderr=True, quiet=not sys.stderr.isatty()),
+        )
+        card = neuprecond.load_model(path).card
+    if as_json:
+        files = {"weights": str(path), "card": str(path.with_suffix(".toml"))}
+        _print_json(files | {"training": card.training, "validation": card.validation})
+    else:
+        typer.echo(f"wrote {path} and {path.with_suffix('.toml')}")
+        typer.echo(told(card))
 
 
 @app.command("map")

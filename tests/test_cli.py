@@ -21,7 +21,7 @@ from neuprecond.cli import app
 
 DATASETS = Path(__file__).parents[1] / "datasets"
 PLATE, PLATE_B = DATASETS / "generated" / "plate.mtx", DATASETS / "generated" / "plate_b.npy"
-COMMANDS = ("diagnose", "bench", "solve", "models", "train", "map", "study")
+COMMANDS = ("diagnose", "bench", "solve", "models", "train", "fit", "map", "study")
 
 
 def run(*arguments):

@@ -1,6 +1,6 @@
 """Training of the pick: which plan costs least, learned from plans that were all measured."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -12,7 +12,15 @@ from neuprecond.statistics import plan_statistics
 from neuprecond.training.measure import fractional_count
 from neuprecond.zoo.files import PICK_WIDTH as WIDTH
 
-__all__ = ["DENSITY_SHARE", "WORST", "fit_pick", "measure_plans", "plan_cost"]
+__all__ = [
+    "DENSITY_SHARE",
+    "WORST",
+    "fit_pick",
+    "measure_plans",
+    "plan_cost",
+    "refit_pick",
+    "widened",
+]
 
 # Iterations matter, and so does work = iterations × (1 + density): by logarithm, two thirds of the
 # one and a third of the other.
@@ -25,6 +33,14 @@ WORST = np.log(20.0)
 ALIKE, BLUR, RISK = 0.05, 0.3, 3.0
 # Networks whose scores are averaged: where they disagree, nobody knows.
 MEMBERS = 4
+
+
+# Plans this near to the best, by logarithm, are as good as it, and statistics are known to this
+# share of their spread: what separates plans by less is not worth learning.
+ALIKE, BLUR = 0.05, 0.1
+# A refit: plans that cost this much more (as a logarithm) are e times less wanted; what pulls the
+# weights back to where they were, as much as so many problems push.
+SOFTNESS, PULL = 0.1, 1.0
 
 
 def plan_cost(iterations: float, density: float) -> float:
@@ -138,3 +154,108 @@ def _fitted(
         whole.out.weight.copy_(torch.cat([net.out.weight for net in members], dim=1) / MEMBERS)
         whole.out.bias.copy_(torch.stack([net.out.bias for net in members]).mean(dim=0))
     return whole
+
+
+def widened(weights: Mapping[str, np.ndarray], statistics: np.ndarray) -> dict[str, np.ndarray]:
+    """The same pick with mean and scale of its training and of other problems together.
+
+    Half of each, so that few problems count for as much as all of the training: neither the old
+    families nor the new one then lie outside of what the model knows. No scale shrinks. The hidden
+    layer makes up for it: scores differ only where statistics were clipped.
+
+    Parameters
+    ----------
+    weights : mapping of str to ndarray
+        Of `neuprecond.nets.Pick`.
+    statistics : ndarray, shape (problems, statistics)
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(7)
+    >>> old = {"mean": np.zeros(3), "scale": np.ones(3)}
+    >>> old |= {"hidden.weight": rng.standard_normal((2, 3)), "hidden.bias": np.zeros(2)}
+    >>> new = widened(old, np.array([[0.0, 10.0, 0.0], [0.0, 12.0, 0.0]]))
+    >>> new["mean"].tolist(), new["scale"].astype(float).round(2).tolist()
+    ([0.0, 5.5, 0.0], [1.0, 5.59, 1.0])
+    """
+    mean, scale = (weights[key].astype(np.float64) for key in ("mean", "scale"))
+    theirs = statistics.astype(np.float64)
+    middle = 0.5 * (mean + theirs.mean(axis=0))
+    spread = 0.5 * (scale**2 + theirs.var(axis=0)) + 0.25 * (mean - theirs.mean(axis=0)) ** 2
+    wider = np.maximum(scale, np.sqrt(spread))
+    hidden = weights["hidden.weight"].astype(np.float64)
+    changed = {
+        "mean": middle,
+        "scale": wider,
+        "hidden.weight": hidden * (wider / scale),
+        "hidden.bias": weights["hidden.bias"] + hidden @ ((middle - mean) / scale),
+    }
+    return dict(weights) | {key: value.astype(np.float32) for key, value in changed.items()}
+
+
+def refit_pick(
+    weights: Mapping[str, np.ndarray],
+    statistics: np.ndarray,
+    costs: np.ndarray,
+    *,
+    held: int,
+    epochs: int = 400,
+) -> dict[str, np.ndarray] | None:
+    """A pick after it has seen a few more problems.
+
+    Ridge regression towards the weights it had: problems push, and the fewer they are, the more the
+    old weights pull. Of all epochs, the start among them, the one is taken whose picks cost least.
+
+    Parameters
+    ----------
+    weights : mapping of str to ndarray
+        Of `neuprecond.nets.Pick`.
+    statistics : ndarray, shape (problems, statistics)
+    costs : ndarray, shape (problems, plans)
+        Logarithms.
+    held : int
+        How many problems, the first ones, are not trained on but decide whether it was of use.
+    epochs : int
+        Full-batch steps of Adam.
+
+    Returns
+    -------
+    dict of str to ndarray, or None
+        None unless picks for the held-out problems cost less by more than a standard error: a few
+        lucky picks of a few problems do not carry to others.
+    """
+    regret = torch.from_numpy(np.minimum(costs - costs.min(axis=1, keepdims=True), WORST)).float()
+    x = torch.from_numpy(statistics).float()
+    with torch.random.fork_rng():
+        net = Pick(
+            statistics=statistics.shape[1],
+            choices=costs.shape[1],
+            width=len(weights["hidden.bias"]),
+        )
+    net.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()})
+    old = [parameter.detach().clone() for parameter in net.parameters()]
+    wanted = torch.softmax(-regret[held:] / SOFTNESS, dim=1)
+    optimiser = torch.optim.Adam(net.parameters(), lr=3e-3)
+    first = best = np.zeros(0)
+    best_state = net.state_dict()
+    for epoch in range(epochs + 1):
+        if epoch % 10 == 0:
+            with torch.no_grad():
+                found = regret.gather(1, net(x).argmax(dim=1)[:, None])[:, 0].numpy()
+            if epoch == 0:
+                first = best = found
+            if found.mean() < best.mean() - 1e-9:
+                best = found
+                best_state = {key: value.clone() for key, value in net.state_dict().items()}
+        # Cross entropy moves a pick that is sure of the wrong plan; expected regret would not.
+        error = -(wanted * torch.log_softmax(net(x[held:]), dim=1)).sum(dim=1).sum()
+        moved = sum(((p - q) ** 2).sum() for p, q in zip(net.parameters(), old, strict=True))
+        loss = (error + PULL * moved) / len(x[held:])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    gain = (first - best)[:held]
+    doubt = gain.std(ddof=1) / np.sqrt(held) if held > 1 else np.inf
+    if not gain.mean() > doubt:
+        return None
+    return {key: value.numpy() for key, value in best_state.items()}
