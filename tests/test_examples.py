@@ -130,6 +130,14 @@ def test_elasticity(example):
     assert numbers["learned"] < numbers["blind"] / 2
 
 
+def test_fit_your_family(example, tmp_path):
+    numbers = example("fit_your_family").main(small=True, folder=tmp_path)
+    assert (tmp_path / "ground.toml").exists()
+    assert numbers["residual"] <= 1e-8
+    # Four steps change little.
+    assert numbers["fitted"] <= numbers["start"] + 2
+
+
 def test_train_a_family(example, tmp_path):
     numbers = example("train_a_family").main(small=True, folder=tmp_path)
     assert (tmp_path / "wood.safetensors").exists()
