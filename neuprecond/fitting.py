@@ -140,8 +140,8 @@ def fit(
     ...     )
     >>> with tempfile.TemporaryDirectory() as folder:  # two steps, to be quick
     ...     silent = Console(quiet=True)
-    ...     path = fit(plate, f"{folder}/plate.safetensors", start="heat", steps=2, count=3,
-    ...                console=silent)
+    ...     out = f"{folder}/plate.safetensors"
+    ...     path = fit(plate, out, start="heat", steps=2, count=3, console=silent)
     ...     model = load_model(path)
     >>> model.card.training["start"]["model"], model.card.training["problems"]["count"]
     ('heat', 3)
