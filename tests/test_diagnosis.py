@@ -278,8 +278,8 @@ def test_models_that_do_not_cover_say_what_lies_outside():
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         neuprecond.load("auto", drawn("gram", 4096, alpha=1.0))
-    # What diagnose says is what load does.
-    assert several.covers == (not caught)
+    # What diagnose says of the range is what load does.
+    assert several.covers == (not any("outside of" in str(w.message) for w in caught))
 
 
 @pytest.mark.parametrize("family", ["lognormal", "gram", "poisson3d", "capped", "attachment"])

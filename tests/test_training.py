@@ -27,6 +27,10 @@ from neuprecond.zoo.files import read_weights
 SILENT = Console(quiet=True)
 
 
+# Values are learned beside the smoother that they have a say in.
+LEARNED_WITH = [name for name, plan in PLANS.items() if plan.smoother == "chebyshev"]
+
+
 def lively(width: int = 8, seed: int = 5) -> torch.nn.Module:
     """A network whose heads do something."""
     with torch.random.fork_rng():
@@ -37,7 +41,7 @@ def lively(width: int = 8, seed: int = 5) -> torch.nn.Module:
     return net
 
 
-@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize("plan", LEARNED_WITH)
 @pytest.mark.parametrize("family", ["lognormal", "anisotropic", "delaunay"])
 def test_differentiable_cycle_is_the_cycle(plan: str, family: str) -> None:
     rng = np.random.default_rng(77)

@@ -33,11 +33,6 @@ WORST = np.log(20.0)
 ALIKE, BLUR, RISK = 0.05, 0.3, 3.0
 # Networks whose scores are averaged: where they disagree, nobody knows.
 MEMBERS = 4
-
-
-# Plans this near to the best, by logarithm, are as good as it, and statistics are known to this
-# share of their spread: what separates plans by less is not worth learning.
-ALIKE, BLUR = 0.05, 0.1
 # A refit: plans that cost this much more (as a logarithm) are e times less wanted; what pulls the
 # weights back to where they were, as much as so many problems push.
 SOFTNESS, PULL = 0.1, 1.0
