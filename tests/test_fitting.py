@@ -26,7 +26,7 @@ from neuprecond.training.measure import fractional_count
 from neuprecond.training.pick import refit_pick, widened
 from neuprecond.zoo import Card, Model, save_model
 from neuprecond.zoo.card import network_facts
-from neuprecond.zoo.files import read_weights
+from neuprecond.zoo.files import PICK_WIDTH, read_weights
 from neuprecond.zoo.model import pick_plan
 
 SILENT = Console(quiet=True)
@@ -45,7 +45,7 @@ def small_model(path, *, seed=5):
         )
         for last in (net.smoother_out, net.entry_out):
             torch.nn.init.normal_(last.weight, std=0.3)
-        pick = Pick(statistics=len(STATISTICS), choices=len(PLANS))
+        pick = Pick(statistics=len(STATISTICS), choices=len(PLANS), width=PICK_WIDTH)
     tensors = {f"values.{key}": value.numpy() for key, value in net.state_dict().items()}
     tensors |= {f"pick.{key}": value.numpy() for key, value in pick.state_dict().items()}
     card = Card(
