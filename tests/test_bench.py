@@ -156,7 +156,7 @@ def test_what_was_measured_survives_an_interrupt(tmp_path, monkeypatch):
     options = ("--families", "poisson2d", "--sizes", "256,1024", "--peers", "jacobi")
     result = run(*options, "--repeats", 1, "--no-memory", "--out", tmp_path)
     assert result.exit_code == 130
-    assert f"What was measured is in {tmp_path}" in result.stderr
+    assert f"what was measured is shown and in {tmp_path}" in result.stderr
     kept = report.read_bench(tmp_path)
     assert [(row.M, row.n) for row in kept.rows] == [
         (name, 256) for name in ("jacobi", "auto, twin", "auto")
