@@ -339,21 +339,22 @@ def _eliminated(A: Any, comm: MPI.Comm) -> tuple[_Stage, Any, np.ndarray] | None
 
     Ranks choose on their own; where two chose neighbours, the lower rank has its way.
     """
-    for neighbours, share, growth in ELIMINATIONS:
-        found = _eliminated_by(A, comm, neighbours, share, growth)
-        if found is not None:
-            return found
+    with Temporary() as used:
+        halo = used(Halo(A, 1))
+        for neighbours, share, growth in ELIMINATIONS:
+            found = _eliminated_by(A, halo, comm, neighbours, share, growth)
+            if found is not None:
+                return found
     return None
 
 
 def _eliminated_by(
-    A: Any, comm: MPI.Comm, neighbours: int, share: float, growth: float
+    A: Any, halo: Halo, comm: MPI.Comm, neighbours: int, share: float, growth: float
 ) -> tuple[_Stage, Any, np.ndarray] | None:
-    """`_eliminated` by one of `ELIMINATIONS`."""
+    """`_eliminated` by one of `ELIMINATIONS`; the halo is one coupling deep."""
     n = A.getSize()[0]
+    own, local = halo.own, halo.A
     with Temporary() as used:
-        halo = used(Halo(A, 1))
-        own, local = halo.own, halo.A
         few = np.diff(local.indptr)[own] <= neighbours + 1
         if total(comm, few.sum()) < share * n:
             return None
