@@ -1,6 +1,6 @@
 """Training of the pick: which plan costs least, learned from plans that were all measured."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -72,7 +72,6 @@ def fit_pick(
     *,
     seed: int,
     epochs: int = 1000,
-    report: Callable[[int], None] = lambda epoch: None,
 ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     """Weights of a pick network, and what it costs over the best plan on problems held out.
 
@@ -85,8 +84,6 @@ def fit_pick(
         Decides on the start and on which fifth is held out.
     epochs : int
         Full-batch steps of Adam, for each of `MEMBERS` networks, twice.
-    report : callable
-        Called with each epoch.
 
     Returns
     -------
@@ -100,10 +97,10 @@ def fit_pick(
     order = np.random.default_rng(seed).permutation(len(x))
     held, kept = order[: len(x) // 5], order[len(x) // 5 :]
     # What is held out tells what to expect; then all of it is learned from.
-    net = _fitted(x[kept], regret[kept], seed, epochs, report)
+    net = _fitted(x[kept], regret[kept], seed, epochs)
     with torch.no_grad():
         picked = regret[held, net(x[held]).argmax(dim=1)].numpy()
-    net = _fitted(x, regret, seed, epochs, report)
+    net = _fitted(x, regret, seed, epochs)
     single = regret[held][:, regret[kept].mean(dim=0).argmin()].numpy()
     figures = {
         "pick": float(np.exp(picked.mean())),
@@ -114,9 +111,7 @@ def fit_pick(
     return {key: value.numpy() for key, value in net.state_dict().items()}, figures
 
 
-def _fitted(
-    x: torch.Tensor, regret: torch.Tensor, seed: int, epochs: int, report: Callable[[int], None]
-) -> Pick:
+def _fitted(x: torch.Tensor, regret: torch.Tensor, seed: int, epochs: int) -> Pick:
     """The mean of several networks, as one of their widths together."""
     choices = regret.shape[1]
     target = torch.softmax(-regret / ALIKE, dim=1)
@@ -129,7 +124,7 @@ def _fitted(
         net.scale.copy_(x.std(dim=0).clamp(min=1e-3))
         optimiser = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=3e-2)
         generator = torch.Generator().manual_seed(MEMBERS * seed + member)
-        for epoch in range(epochs):
+        for _ in range(epochs):
             # Which plans are good, rather than what a soft pick would cost alone: that settles
             # early for what is never far off.
             scores = net(x + BLUR * net.scale * torch.randn(x.shape, generator=generator))
@@ -138,7 +133,6 @@ def _fitted(
             optimiser.zero_grad()
             loss.mean().backward()
             optimiser.step()
-            report(epoch)
         members.append(net)
     with torch.random.fork_rng(), torch.no_grad():
         whole = Pick(statistics=x.shape[1], choices=choices, width=WIDTH)
