@@ -12,12 +12,13 @@ from scipy import sparse
 
 from neuprecond import checks, problems
 from neuprecond.errors import NotDefiniteError
-from neuprecond.hierarchy import block_size, components_apart, unit_diagonal
+from neuprecond.hierarchy import unit_diagonal
 from neuprecond.multilevel import reduce_exactly
 from neuprecond.operators.cycle import COARSEST
 from neuprecond.problems.files import SUFFIXES
 from neuprecond.spectrum import ends
 from neuprecond.zoo import Card, Model, load_model
+from neuprecond.zoo.model import components
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -358,10 +359,11 @@ def _require_fit(A: sparse.csr_array, model: Model) -> None:
         if A.nnz == n:
             raise ValueError("it is diagonal: there is nothing to learn.")
         return
-    if n > COARSEST and (size := max(block_size(A), components_apart(A))) > 1:
+    near_null, _ = components(A)
+    if near_null is not None:
         raise ValueError(
-            f"its unknowns come in blocks of {size}, as displacements do: there models take fixed "
-            "plans and nothing learned, so there is nothing to fit."
+            f"its unknowns come in blocks of {near_null.shape[1]}, as displacements do: there "
+            "models take fixed plans and nothing learned, so there is nothing to fit."
         )
     left = reduce_exactly(A).A.shape[0]
     if left <= COARSEST:

@@ -36,7 +36,7 @@ from neuprecond.spai import SpaiFeatures, SpaiValues, build_factored
 from neuprecond.statistics import STATISTICS, plan_statistics
 from neuprecond.zoo.card import Card
 
-__all__ = ["Model", "Origin", "Outside", "least_dominance", "pick_plan"]
+__all__ = ["Model", "Origin", "Outside", "components", "least_dominance", "pick_plan"]
 
 # Statistics are clipped to what training saw, this many standard deviations from its mean.
 CLIP = 4.0
@@ -258,7 +258,7 @@ class Model:
         chosen: Plan | Pick = pick if plan is None else PLANS[plan]
         order = None
         if near_null is None and plan is None:
-            near_null, order = _components(matrix)
+            near_null, order = components(matrix)
             chosen = pick if near_null is None else COMPONENTS
         elif near_null is not None and near_null.shape[1] > 1:
             chosen = SEVERAL_NEAR_NULL
@@ -433,7 +433,7 @@ class Outside:
     spread: float
 
 
-def _components(A: sparse.csr_array) -> tuple[np.ndarray | None, np.ndarray | None]:
+def components(A: sparse.csr_array) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Constants of each component, where unknowns come in blocks, and the order node by node.
 
     None and None where they do not, and no order where they come node by node already.
