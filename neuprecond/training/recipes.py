@@ -81,7 +81,7 @@ class Recipe:
 
 
 def _plane(family: str, weight: float = 1.0, **parameters: float | str) -> Ingredient:
-    return Ingredient(family, (24, 56), (64, 144), (40, 200), 96, weight, parameters)
+    return Ingredient(family, (24, 56), (64, 144), (40, 288), 96, weight, parameters)
 
 
 def _plane_graph(family: str, weight: float = 1.0, **parameters: float | str) -> Ingredient:
@@ -89,7 +89,7 @@ def _plane_graph(family: str, weight: float = 1.0, **parameters: float | str) ->
 
 
 def _space(family: str, weight: float = 1.0, **parameters: float | str) -> Ingredient:
-    return Ingredient(family, (8, 14), (16, 24), (12, 28), 24, weight, parameters)
+    return Ingredient(family, (8, 14), (16, 24), (12, 44), 24, weight, parameters)
 
 
 def _one_level(
