@@ -16,6 +16,7 @@ from neuprecond.interpolation import classical_interpolation
 __all__ = [
     "BASES",
     "LUMPED",
+    "Base",
     "Elimination",
     "KeptLevel",
     "Level",
@@ -25,6 +26,7 @@ __all__ = [
     "eliminate",
     "galerkin",
     "galerkin_pair",
+    "is_aggregated",
     "largest_eigenpair",
     "largest_eigenvalue",
     "largest_of",
@@ -33,12 +35,48 @@ __all__ = [
     "renumbered",
 ]
 
-#: Ways to coarsen: classical strength or evolution strength with Ruge-Stüben splitting, and
-#: smoothed aggregates. Which one is right depends on the matrix; see `neuprecond.zoo`.
-BASES = ("rs", "evo", "sa", "sa0")
+
+
+@dataclass(frozen=True)
+class Base:
+    """A way to coarsen.
+
+    Attributes
+    ----------
+    measure : str
+        Of strength: "classical", entries over their row's largest; "evolution"; both are split by
+        Ruge and Stüben. Or "symmetric", entries over their two diagonals, for smoothed aggregates.
+    threshold : float
+        Couplings are strong from here on; of evolution strength, less than so many times as far as
+        the nearest.
+    """
+
+    measure: str
+    threshold: float
+
+    @property
+    def aggregates(self) -> bool:
+        """Whether coarse unknowns stand for aggregates."""
+        return self.measure == "symmetric"
+
+
+#: Ways to coarsen, by name. Which threshold is right depends on the matrix: what elimination leaves
+#: of a five-point star has couplings of .17 and .08, so .08 lies just where they vary.
+BASES = {
+    "rs10": Base("classical", 0.1),
+    "rs15": Base("classical", 0.15),
+    "rs": Base("classical", 0.25),
+    "rs50": Base("classical", 0.5),
+    "evo": Base("evolution", 4.0),
+    "sa": Base("symmetric", 0.08),
+    "sa5": Base("symmetric", 0.05),
+    "sa3": Base("symmetric", 0.03),
+    "sa0": Base("symmetric", 0.0),
+}
 #: Aggregates as they are: a coarse matrix has never more entries than its fine one. What is left
 #: where the others fill up.
 LUMPED = "lumped"
+_STRENGTHS = {**BASES, LUMPED: Base("symmetric", 0.0)}
 
 # Ritz values approach the largest eigenvalue from below; this covers what few steps leave out.
 EIGENVALUE_SAFETY = 1.05
@@ -55,9 +93,8 @@ ELIMINATIONS = ((MOST_NEIGHBOURS, LEAST_SHARE, 1.0), (6, 0.4, 1.4))
 # diagonal relative to the square of its column of P.
 ROUNDING = 1e-14
 
-# Classical strength: at least this share of a row's largest. Evolution strength: less than so many
-# times as far as the nearest, with a step from so many of Lanczos'.
-STRONG, EPSILON, EVOLUTION_STEPS = 0.25, 4.0, 20
+# Steps of Lanczos' from which evolution strength takes the length of its own step.
+EVOLUTION_STEPS = 20
 
 # Unknowns, entries a row and spread from which on unknowns are put in another order. Grids have
 # a spread of at most n^(-1/3), a random order has a third.
@@ -384,6 +421,11 @@ def near_null_scaling(A: sparse.csr_array, s: np.ndarray) -> np.ndarray:
     return candidate if typical_residual(candidate) <= typical_residual(ones) else ones
 
 
+def is_aggregated(base: str) -> bool:
+    """Whether a base, or `LUMPED`, takes aggregates for coarse unknowns."""
+    return _STRENGTHS[base].aggregates
+
+
 def _strength(
     A: sparse.csr_array,
     base: str,
@@ -396,11 +438,11 @@ def _strength(
     """
     if base == "evo" and largest is None and _has_hubs(A):
         base = "rs"
-    if base == "rs":
-        return _pattern(rows.classical_strength(*rows.csr(A), STRONG), A.shape)
-    if base in ("sa", "sa0", LUMPED):
-        theta = 0.08 if base == "sa" else 0.0
-        return pyamg.strength.symmetric_strength_of_connection(A, theta=theta)
+    measure, threshold = _STRENGTHS[base].measure, _STRENGTHS[base].threshold
+    if measure == "classical":
+        return _pattern(rows.classical_strength(*rows.csr(A), threshold), A.shape)
+    if measure == "symmetric":
+        return pyamg.strength.symmetric_strength_of_connection(A, theta=threshold)
     # D⁻¹A has the eigenvalues of the matrix of unit diagonal. Ritz values are taken as they are:
     # a step too long by a percent is none too long for the measure.
     if largest is None:
@@ -408,7 +450,7 @@ def _strength(
         largest, _ = _ritz(flat, steps=EVOLUTION_STEPS, vector=False, safety=1.0)
     d = A.diagonal()
     d[d == 0.0] = 1.0
-    parts = rows.evolution_strength(*rows.csr(A), d, 1.0 / max(largest, 1e-300), EPSILON)
+    parts = rows.evolution_strength(*rows.csr(A), d, 1.0 / max(largest, 1e-300), threshold)
     return _pattern(parts, A.shape)
 
 
@@ -678,7 +720,7 @@ def coarsen(
         flat = A if v is None else scaled(A, v)
         near_null = 1.0 / s if v is None else v / s
         strong = sparse.csr_array(_strength(flat, base, scaled_A)) if kept is None else kept.strong
-        if base in ("sa", "sa0", LUMPED):
+        if is_aggregated(base):
             ones, smooth = np.ones((A.shape[0], 1)), base != LUMPED
             P, roots, Bc, owner = _aggregate(flat, scaled_A, strong, ones, smooth=smooth)
         else:

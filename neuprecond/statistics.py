@@ -15,6 +15,8 @@ __all__ = [
 ]
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+# Thresholds of strength that bases differ in, see `neuprecond.hierarchy.BASES`.
+_SIZES, _RATIOS = (0.03, 0.05, 0.08), (0.1, 0.15, 0.25, 0.5)
 # Rows that quantiles are taken over.
 SAMPLED_ROWS = 4096
 
@@ -44,6 +46,8 @@ def _names() -> tuple[str, ...]:
         "spread of the diagonal",
         "coupling and distance together",
         "unknowns",
+        *(f"share of couplings below {threshold}" for threshold in _SIZES),
+        *(f"share below {threshold} of row's largest" for threshold in _RATIOS),
     )
 
 
@@ -184,6 +188,8 @@ def row_statistics(
                 together,
                 np.log10(n),
             ],
+            [(size < threshold).mean() for threshold in _SIZES],
+            [(ratio < threshold).mean() for threshold in _RATIOS],
         ]
     )
     return np.nan_to_num(numbers, posinf=1e3, neginf=-1e3).clip(-1e3, 1e3).astype(np.float32)

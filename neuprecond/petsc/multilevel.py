@@ -33,6 +33,7 @@ from neuprecond.hierarchy import (
     _require_not_indefinite,
     _split_and_interpolate,
     _strength,
+    is_aggregated,
     node_numbers,
     scaled,
     unit_diagonal,
@@ -475,7 +476,7 @@ def _split(halo: Halo, base: str, v: np.ndarray | None, comm: MPI.Comm) -> _Part
             strong = sparse.csr_array(_strength(flat, base, scaled_A, largest))
             strong.sort_indices()
         block = sparse.csr_array(strong[own][:, own])
-    by_aggregates = base in ("sa", "sa0", LUMPED)
+    by_aggregates = is_aggregated(base)
     choose = _aggregated if by_aggregates else _split_by_strength
     number, root, count = choose(halo, flat, strong, block, comm)
     coarse = total(comm, count)
