@@ -54,12 +54,12 @@ def through(plan, *, learned=True):
 #: Every kind of operator, with the matrix it was made for.
 OPERATORS = {
     **{f"cycle-{plan}": through(plan) for plan in PLANS},
-    "twin": through("evo-w", learned=False),
+    "twin": through("rs50-w", learned=False),
     "inverted": lambda: (
         poisson(8),
-        build_cycle(checks.as_csr(poisson(8)), None, plan=PLANS["rs"]),
+        build_cycle(checks.as_csr(poisson(8)), None, plan=PLANS["rs10"]),
     ),
-    "one": lambda: (A := sparse.csr_array([[4.0]]), build_cycle(A, None, plan=PLANS["rs"])),
+    "one": lambda: (A := sparse.csr_array([[4.0]]), build_cycle(A, None, plan=PLANS["rs10"])),
     "factored": lambda: (A := heat(), load_model(ONE_LEVEL).precondition(A)),
     "fsai": lambda: (A := heat(), build_factored(A, None)),
     "negated": lambda: (-heat(), Negated(load_model(ONE_LEVEL).precondition(heat()))),
@@ -253,7 +253,7 @@ def test_setup_in_eight_threads_is_the_serial_one():
 
     def setup(k):
         A = matrices[k % len(matrices)]
-        return model.precondition(A, plan="evo" if k % 2 else "evo-w") @ np.ones(A.shape[0])
+        return model.precondition(A, plan="evo-f" if k % 2 else "rs50-w") @ np.ones(A.shape[0])
 
     expected = [setup(k) for k in range(8)]
     with ThreadPoolExecutor(8) as pool:
@@ -269,7 +269,7 @@ from neuprecond import problems
 
 M = pickle.load(open(sys.argv[1], "rb"))
 print(hashlib.sha256(np.ascontiguousarray(M @ np.eye(M.shape[0])[:, :20])).hexdigest())
-for plan in ("rs-w", "evo", "sa", "rs/sa0-w"):
+for plan in ("rs-w", "evo-f", "sa", "rs15/sa5-w"):
     A = problems.draw("anisotropic", 24, np.random.default_rng(2301)).A
     N = neuprecond.load_model("MODEL").precondition(A, plan=plan)
     print(hashlib.sha256(np.ascontiguousarray(N @ np.eye(N.shape[0])[:, :20])).hexdigest())
@@ -291,7 +291,7 @@ def test_a_fresh_process_makes_the_same_bits(tmp_path):
     path.write_bytes(pickle.dumps(M))
     command = [sys.executable, "-c", SCRIPT.replace("MODEL", MULTILEVEL), str(path)]
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    plans = ("rs-w", "evo", "sa", "rs/sa0-w")
+    plans = ("rs-w", "evo-f", "sa", "rs15/sa5-w")
     expected = [fingerprint(M), *(fingerprint(model.precondition(A, plan=plan)) for plan in plans)]
     assert lines == expected
 

@@ -578,7 +578,7 @@ def test_the_twin_passes_every_check(check):
 
 def test_outside_of_the_trained_range_a_named_model_says_so():
     A = problems.draw("gram", 2000, np.random.default_rng(2510)).A
-    with pytest.warns(NeuprecondWarning, match=r"in \d+ of 40 statistics.*trained on .* ± "):
+    with pytest.warns(NeuprecondWarning, match=r"in \d+ of 47 statistics.*trained on .* ± "):
         load(MULTILEVEL, A)
     with pytest.raises(ValueError, match="lies outside"):
         load(MULTILEVEL, A, check="strict")
@@ -854,7 +854,7 @@ CARD_CHANGES = {
     "rounds-text": (("rounds = ", 'rounds = "3" # '), "rounds must be"),
     "feature": (('"row sum"', '"row product"'), "other nodes"),
     "statistic": (('"mean degree"', '"mean temper"'), "other statistics"),
-    "plan": (('"rs"', '"rs-deluxe"'), "other plans"),
+    "plan": (('"rs10"', '"rs-deluxe"'), "other plans"),
     "unknown-entry": (('licence = ', 'licensed = true\nlicence = '), "unknown entries: licensed"),
     "no-toml": (("[network]", "[network"), "not valid TOML"),
     "sum": (('sha256 = "', 'sha256 = "0'), "not the one its card describes"),
@@ -927,7 +927,7 @@ def test_global_state_is_left_alone():
     for A in (DEFINITE["anisotropic"].make(), OTHER["advection"].make(), poisson(30)):
         quiet("auto", A, check="probe")
     model = load_model(MULTILEVEL)
-    for plan in ("evo", "sa", "rs"):
+    for plan in ("evo-f", "sa", "rs10"):
         model.precondition(poisson(20), plan=plan)
     after = np.random.get_state()  # noqa: NPY002
     assert np.array_equal(state[1], after[1])

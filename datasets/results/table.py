@@ -112,6 +112,7 @@ def section(
         page = "datasets/results/breadth.md"
         lines += ["", f"{named} are in [{page}]({page}); what follows is over all sizes."]
     found = ratios(rows, suite)
+    measures = list(dict.fromkeys(ratio.measure for ratio in found[::-1]))[::-1]
     lines += [
         "",
         _in_short(found),
@@ -119,11 +120,12 @@ def section(
         "Geometric mean of learned ÷ rival over all instances, in brackets the worst of them. Work "
         "is iterations × (1 + multiplications of one M @ r ÷ nnz(A)).",
         "",
-        _row("learned ÷", *MEASURES),
-        "|---" + "|---:" * len(MEASURES) + "|",
+        _row("learned ÷", *measures),
+        "|---" + "|---:" * len(measures) + "|",
     ]
     for rival in dict.fromkeys(ratio.rival for ratio in found):
-        cells = [f"{r.mean:.2f} ({r.worst:.2f})" for r in found if r.rival == rival]
+        here = {r.measure: f"{r.mean:.2f} ({r.worst:.2f})" for r in found if r.rival == rival}
+        cells = [here.get(measure, "—") for measure in measures]
         named = " and ".join(HEADINGS[name] for name in suite.bar)
         lines.append(_row(rival.replace(" and ".join(suite.bar), named), *cells))
     lines += [
