@@ -9,7 +9,7 @@ from scipy import sparse
 
 from neuprecond import rows
 from neuprecond.classical.fsai import fsai_factor
-from neuprecond.features import LevelFeatures, level_features
+from neuprecond.features import LevelFeatures, level_features, test_vectors
 from neuprecond.hierarchy import (
     LUMPED,
     Elimination,
@@ -85,8 +85,8 @@ class Plan:
         return self.visits[min(depth, len(self.visits) - 1)]
 
 
-#: Decides on a plan from a matrix and its near-null vector.
-Pick = Callable[[sparse.csr_array, np.ndarray], Plan]
+#: Decides on a plan from a matrix of unit diagonal, its near-null vector and its test vectors.
+Pick = Callable[[sparse.csr_array, np.ndarray, np.ndarray], Plan]
 
 #: What the network picks from: of twenty-six combinations measured on the problems that the pick is
 #: fitted to, those of which the best is within a percent of the best of all, see
@@ -199,7 +199,7 @@ def build_cycle(
         The network; None builds the unlearned twin.
     plan : Plan or callable
         How to coarsen and cycle, or what decides on it from the matrix that is left after
-        elimination and its near-null vector.
+        elimination.
     B : ndarray of shape (n, k), optional
         Near-null vectors; constants by default.
     model : str
@@ -249,11 +249,15 @@ def build_cycle(
         eliminated = [level for level in before if level.eliminated]
         _require_same_elimination(eliminated, [stage.level for stage in stages])
     lap("coarsen")
-    if callable(plan):
+    # Samples of smooth error on the finest level: the pick looks at them, and so does the network.
+    X = None
+    if callable(plan) and current.shape[0] <= COARSEST:
         # What is inverted at once needs no plan.
-        small = current.shape[0] <= COARSEST
-        ones = np.ones(current.shape[0])
-        plan = FOR_SMALL if small else plan(current, ones if v is None else v)
+        plan = FOR_SMALL
+    elif callable(plan):
+        flat, flat_s = unit_diagonal(current)
+        X = test_vectors(flat)
+        plan = plan(flat, (1.0 if v is None else v) / flat_s, X)
         lap("pick")
     nodes = None if B is None else node_numbers(B)
     # What the unlearned twin would have here: it alone decides on the structure. Strength measures
@@ -273,7 +277,7 @@ def build_cycle(
             P, d = fine.P0, np.ones(current.shape[0])
             single = level.coarse_near_null.shape[1] == 1
             if values is not None and single:
-                features = level_features(fine)
+                features = level_features(fine, X if depth == 0 else None)
                 lap("features")
                 smoother, entry = values(features)
                 lap("network")

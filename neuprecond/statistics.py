@@ -55,7 +55,9 @@ def _names() -> tuple[str, ...]:
 STATISTICS = _names()
 
 
-def matrix_statistics(A: sparse.csr_array, u: np.ndarray) -> np.ndarray:
+def matrix_statistics(
+    A: sparse.csr_array, u: np.ndarray, X: np.ndarray | None = None
+) -> np.ndarray:
     """Numbers that tell high contrast from anisotropy, a mesh from a network.
 
     Parameters
@@ -64,6 +66,8 @@ def matrix_statistics(A: sparse.csr_array, u: np.ndarray) -> np.ndarray:
         Scaled to a unit diagonal.
     u : ndarray, shape (n,)
         Near-null vector of A; constants of a matrix before its scaling show its diagonal here.
+    X : ndarray of shape (n, TEST_VECTORS), optional
+        `neuprecond.features.test_vectors` of A, where they are known.
 
     Returns
     -------
@@ -88,7 +92,7 @@ def matrix_statistics(A: sparse.csr_array, u: np.ndarray) -> np.ndarray:
     off = A.indices[entries] != rows
     rows, own, entries = rows[off], own[off], entries[off]
     cols, values = A.indices[entries], A.data[entries]
-    X = test_vectors(A) / u[:, None]
+    X = (test_vectors(A) if X is None else X) / u[:, None]
     return row_statistics(
         own,
         values,

@@ -64,7 +64,7 @@ from neuprecond.petsc.halo import (
     total,
     typical_residual,
 )
-from neuprecond.statistics import plan_statistics, row_statistics, sampled_rows
+from neuprecond.statistics import matrix_statistics, row_statistics, sampled_rows
 
 __all__ = ["build"]
 
@@ -842,7 +842,7 @@ def _bottom(
 def _rest(plan: Plan | Pick, depth: int) -> Any:
     """What one process makes of a plan from a depth on; a pick picks from the matrix it gets."""
     if not isinstance(plan, Plan):
-        return lambda A, v: plan(plan_statistics(A, v))
+        return lambda A, u, X: plan(matrix_statistics(A, u, X))
     below = range(depth, depth + MAX_LEVELS)
     visits = (1, *(plan.visit(k) for k in below[1:]))
     return Plan(tuple(plan.base(k) for k in below), visits, plan.smoother)

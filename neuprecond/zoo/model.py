@@ -33,7 +33,7 @@ from neuprecond.nonsymmetric import (
 from neuprecond.operators.base import ApproximateInverse
 from neuprecond.operators.cycle import COARSEST, Cycle
 from neuprecond.spai import SpaiFeatures, SpaiValues, build_factored
-from neuprecond.statistics import STATISTICS, plan_statistics
+from neuprecond.statistics import STATISTICS, matrix_statistics, plan_statistics
 from neuprecond.zoo.card import Card
 
 __all__ = ["Model", "Origin", "Outside", "components", "least_dominance", "pick_plan"]
@@ -251,8 +251,8 @@ class Model:
             raise ValueError(f"plan must be one of {', '.join(PLANS)}, got {plan!r}.")
         seen: list[np.ndarray] = []
 
-        def pick(A: sparse.csr_array, v: np.ndarray) -> Plan:
-            seen.append(plan_statistics(A, v))
+        def pick(A: sparse.csr_array, u: np.ndarray, X: np.ndarray) -> Plan:
+            seen.append(matrix_statistics(A, u, X))
             return PLANS[pick_plan(self._part("pick."), seen[0])]
 
         chosen: Plan | Pick = pick if plan is None else PLANS[plan]
@@ -408,8 +408,8 @@ class Origin:
 
 
 def _digest(A: sparse.csr_array) -> bytes:
-    """Sixteen bytes that tell patterns apart."""
-    digest = hashlib.blake2b(digest_size=16)
+    """Some bytes that tell patterns apart."""
+    digest = hashlib.sha256()
     digest.update(A.indptr.data)
     digest.update(A.indices.data)
     return digest.digest()
