@@ -4,11 +4,15 @@ import importlib.util
 import re
 import shutil
 import sys
+import time
 
+import numpy as np
 import pytest
 from pages import ROOT, blocks, run_snippets
 
 import neuprecond
+from neuprecond import problems
+from neuprecond.classical import precondition
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 RESULTS = ROOT / "datasets" / "results"
@@ -89,3 +93,32 @@ def test_failures_count_against_learned_and_never_for_a_rival(script):
     failed = measure.ratios([*rows, row("learned", 5, "M is not definite")], suite)
     assert failed[0].mean == pytest.approx(measure.MAXITER / 12)
     assert "failed" in measure.mean_count([rows[0]])
+
+
+def test_a_setup_that_takes_too_long_is_a_row(script):
+    measure = script("measure")
+    problem = problems.draw("poisson2d", 8, np.random.default_rng(11))
+    made = {"slow": lambda p: time.sleep(60), "jacobi": lambda p: precondition("jacobi", p.A)}
+    about = {"case": "case", "size": 8, "seed": 11, "repeats": 2}
+    slow, quick = measure.measure(problem, made, **about, limit=0.5)
+    assert slow.status == "no setup: not done in 0.5 seconds"
+    assert not slow.converged
+    assert quick.converged
+
+
+def test_seconds_of_pyamgs_own_cycle_stand_beside_ours(script, tmp_path):
+    measure = script("measure")
+    rows = []
+    for own in (0.4, 0.0):
+        numbers = (10, 1.0, 20.0, 0.1, 0.2, 1e-9)
+        name = "sa" if own else "learned"
+        rows.append(
+            measure.Row("case", 8, 3, 64, 288, name, *numbers, "converged", own_seconds=own)
+        )
+    suite = measure.Suite("m", (), bar=("sa",), panel=("sa",))
+    found = {(r.rival, r.measure): r.mean for r in measure.ratios(rows, suite)}
+    assert found["best of all classical", "seconds of solve"] == pytest.approx(1.0)
+    assert found["best of all classical", measure.OWN_CYCLE] == pytest.approx(0.5)
+    path = tmp_path / "rows.csv"
+    measure.write(path, {}, rows)
+    assert measure.read(path)[1] == rows
