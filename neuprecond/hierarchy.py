@@ -60,12 +60,13 @@ class Base:
 
 
 #: Ways to coarsen, by name. Which threshold is right depends on the matrix: what elimination leaves
-#: of a five-point star has couplings of .17 and .08, so .08 lies just where they vary.
+#: of a five-point star has couplings of .17 and .08, so .08 lies just where they vary; one of them is
+#: half of the other, and rounding is not to decide on that.
 BASES = {
     "rs10": Base("classical", 0.1),
     "rs15": Base("classical", 0.15),
     "rs": Base("classical", 0.25),
-    "rs50": Base("classical", 0.5),
+    "rs50": Base("classical", 0.49),
     "evo": Base("evolution", 4.0),
     "sa": Base("symmetric", 0.08),
     "sa5": Base("symmetric", 0.05),

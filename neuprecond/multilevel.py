@@ -88,15 +88,13 @@ class Plan:
 #: Decides on a plan from a matrix of unit diagonal, its near-null vector and its test vectors.
 Pick = Callable[[sparse.csr_array, np.ndarray, np.ndarray], Plan]
 
-#: What the network picks from: of twenty-six combinations measured on the problems that the pick is
-#: fitted to, those of which the best is within a percent of the best of all, see
-#: datasets/results/log.md.
+#: What the network picks from: of twenty-six combinations measured on problems like those that the
+#: pick is fitted to, a set of which the best is within a percent of the best of all, and which can
+#: be told apart; see datasets/results/log.md.
 PLANS = {
     "rs10": Plan(("rs10",), (1,)),
     "rs10-w": Plan(("rs10",), (1, 2, 1)),
     "rs-w": Plan(("rs",), (1, 1, 2)),
-    "rs50": Plan(("rs50",), (1,)),
-    "rs50-w": Plan(("rs50",), (1, 2, 1)),
     "rs15/sa5-w": Plan(("rs15", "sa5"), (1, 2, 1)),
     "rs50/sa5-w": Plan(("rs50", "sa5"), (1, 2, 1)),
     "sa": Plan(("sa",), (1,)),
@@ -105,6 +103,8 @@ PLANS = {
     "sa5-w": Plan(("sa5",), (1, 2, 1)),
     "sa3-w": Plan(("sa3",), (1, 2, 1)),
     "sa0-w": Plan(("sa0",), (1, 2, 1)),
+    "evo": Plan(("evo",), (1,)),
+    "evo-w": Plan(("evo",), (1, 2, 1)),
     "evo-f": Plan(("evo",), (1,), "fsai"),
     "sa5-f": Plan(("sa5",), (1,), "fsai"),
 }

@@ -15,8 +15,11 @@ __all__ = [
 ]
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-# Thresholds of strength that bases differ in, see `neuprecond.hierarchy.BASES`.
-_SIZES, _RATIOS = (0.03, 0.05, 0.08), (0.1, 0.15, 0.25, 0.5)
+# Thresholds of strength that bases differ in, see `neuprecond.hierarchy.BASES`; just below round
+# numbers, which stencils are made of: rounding is not to decide.
+_SIZES, _RATIOS, _STRONG = (0.03, 0.05, 0.08), (0.099, 0.149, 0.249, 0.49), (0.249, 0.49)
+# A neighbour is one of the nearest up to so many times the distance to the nearest of all.
+_NEAR = 2.0
 # Rows that quantiles are taken over.
 SAMPLED_ROWS = 4096
 
@@ -48,6 +51,11 @@ def _names() -> tuple[str, ...]:
         "unknowns",
         *(f"share of couplings below {threshold}" for threshold in _SIZES),
         *(f"share below {threshold} of row's largest" for threshold in _RATIOS),
+        *(f"distance from {threshold} of row's largest on" for threshold in _STRONG),
+        "coupling of the nearest",
+        "share of the nearest",
+        *(f"nearest below {threshold} of row's largest" for threshold in _STRONG),
+        *(f"share of the nearest from {threshold} of row's largest on" for threshold in _STRONG),
     )
 
 
@@ -172,6 +180,11 @@ def row_statistics(
     ratio = size / np.maximum(top[own], 1e-300)
     together = np.corrcoef(ratio, relative)[0, 1] if ratio.std() > 1e-12 < relative.std() else 0.0
     log_degree = np.log1p(counts)
+    # Where strong neighbours are far, as an oblique anisotropy has it, their size misleads.
+    closest = np.full(sampled, np.inf)
+    closest[filled] = np.minimum.reduceat(distance, starts)
+    nearest = distance <= _NEAR * closest[own]
+    strong = [ratio >= threshold for threshold in _STRONG]
     numbers = np.concatenate(
         [
             np.quantile(size, _QUANTILES),
@@ -194,6 +207,10 @@ def row_statistics(
             ],
             [(size < threshold).mean() for threshold in _SIZES],
             [(ratio < threshold).mean() for threshold in _RATIOS],
+            [relative[each].mean() for each in strong],
+            [ratio[nearest].mean(), nearest.mean()],
+            [1.0 - each[nearest].mean() for each in strong],
+            [nearest[each].mean() for each in strong],
         ]
     )
     return np.nan_to_num(numbers, posinf=1e3, neginf=-1e3).clip(-1e3, 1e3).astype(np.float32)

@@ -209,7 +209,7 @@ def test_a_multiple_has_the_inverse_divided_by_it(name, values):
 @pytest.mark.parametrize(
     "name", ["lognormal", "anisotropic", "delaunay", "roads", "attachment", "fe2d", "random-357"]
 )
-@pytest.mark.parametrize("plan", ["rs10", "rs50-w", "sa", "rs15/sa5-w"])
+@pytest.mark.parametrize("plan", ["rs10", "evo-w", "sa", "rs15/sa5-w"])
 def test_scaling_on_both_sides_is_undone(name, plan, values):
     """With the near-null vector scaled along, to the last bit for powers of two."""
     A = made(name)

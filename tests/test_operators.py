@@ -54,7 +54,7 @@ def through(plan, *, learned=True):
 #: Every kind of operator, with the matrix it was made for.
 OPERATORS = {
     **{f"cycle-{plan}": through(plan) for plan in PLANS},
-    "twin": through("rs50-w", learned=False),
+    "twin": through("evo-w", learned=False),
     "inverted": lambda: (
         poisson(8),
         build_cycle(checks.as_csr(poisson(8)), None, plan=PLANS["rs10"]),
@@ -253,7 +253,7 @@ def test_setup_in_eight_threads_is_the_serial_one():
 
     def setup(k):
         A = matrices[k % len(matrices)]
-        return model.precondition(A, plan="evo-f" if k % 2 else "rs50-w") @ np.ones(A.shape[0])
+        return model.precondition(A, plan="evo-f" if k % 2 else "evo-w") @ np.ones(A.shape[0])
 
     expected = [setup(k) for k in range(8)]
     with ThreadPoolExecutor(8) as pool:

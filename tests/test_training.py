@@ -198,8 +198,8 @@ def test_plans_are_measured_alike() -> None:
     _, costs = measure_plans(A, b)
     assert costs.shape == (len(PLANS),)
     assert np.isfinite(costs).all()
-    M = build_cycle(A, None, plan=PLANS["rs50"])
+    M = build_cycle(A, None, plan=PLANS["evo"])
     count = fractional_count(A, b, M)
-    assert costs[list(PLANS).index("rs50")] == pytest.approx(
+    assert costs[list(PLANS).index("evo")] == pytest.approx(
         np.log(count) + DENSITY_SHARE * np.log1p(M.density)
     )

@@ -578,7 +578,7 @@ def test_the_twin_passes_every_check(check):
 
 def test_outside_of_the_trained_range_a_named_model_says_so():
     A = problems.draw("gram", 2000, np.random.default_rng(2510)).A
-    with pytest.warns(NeuprecondWarning, match=r"in \d+ of 47 statistics.*trained on .* ± "):
+    with pytest.warns(NeuprecondWarning, match=r"in \d+ of 55 statistics.*trained on .* ± "):
         load(MULTILEVEL, A)
     with pytest.raises(ValueError, match="lies outside"):
         load(MULTILEVEL, A, check="strict")

@@ -42,7 +42,12 @@ def test_m_is_symmetric_and_definite(job, ranks, family):
 
 @pytest.mark.parametrize(
     ("family", "plan"),
-    [("lognormal", "rs10"), ("poisson2d", "sa"), ("anisotropic", "rs50"), ("anisotropic", "evo-f")],
+    [
+        ("lognormal", "rs10"),
+        ("poisson2d", "sa"),
+        ("anisotropic", "evo"),
+        ("delaunay", "rs15/sa5-w"),
+    ],
 )
 def test_a_deeper_halo_changes_nothing_and_a_shallow_one_does(job, family, plan):
     found = job(4, "deeper", family, 60, plan)
