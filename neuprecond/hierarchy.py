@@ -60,8 +60,8 @@ class Base:
 
 
 #: Ways to coarsen, by name. Which threshold is right depends on the matrix: what elimination leaves
-#: of a five-point star has couplings of .17 and .08, so .08 lies just where they vary; one of them is
-#: half of the other, and rounding is not to decide on that.
+#: of a five-point star has couplings of .17 and .08, so .08 lies just where they vary. One is half
+#: of the other, and rounding is not to decide on that.
 BASES = {
     "rs10": Base("classical", 0.1),
     "rs15": Base("classical", 0.15),
