@@ -49,6 +49,7 @@ from neuprecond.multilevel import (
     Values,
     build_cycle,
     changed_interpolation,
+    learns_on,
     on_matrix,
     smoother_diagonal,
 )
@@ -153,9 +154,11 @@ def _build(
                 break
             part, coarse = coarsened
             level = part.level if current is plain else None
-            P, d = _valued(part, current, level, values, comm)
+            asked = values if learns_on(part.level.base) else None
+            P, d = _valued(part, current, level, asked, comm)
             used(P)
-            following = coarse if values is None else used(_galerkin(scaled_A, P))
+            alike = asked is None and current is plain
+            following = coarse if alike else used(_galerkin(scaled_A, P))
         else:
             blocks = _blocks(current, scaled_A, scaling, B, nodes, room, comm)
             if blocks is None:

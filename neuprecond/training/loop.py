@@ -17,7 +17,7 @@ from scipy.sparse.linalg import LinearOperator
 from neuprecond.classical import precondition
 from neuprecond.errors import NotDefiniteError, WeightsError
 from neuprecond.inference import level_network
-from neuprecond.multilevel import PLANS, Plan, build_cycle
+from neuprecond.multilevel import PLANS, Plan, build_cycle, learns_on
 from neuprecond.spai import build_factored
 from neuprecond.training import multilevel, spai
 from neuprecond.training.batches import draw_problem, draw_size, ingredients
@@ -66,8 +66,13 @@ class _Multilevel:
         self, A: sparse.csr_array, b: np.ndarray, rng: np.random.Generator, *, descend: bool
     ) -> Any:
         _, costs = measure_plans(A, b)
-        # Values are learned beside the smoother that has a say in them.
-        learned_with = np.array([plan.smoother == "chebyshev" for plan in PLANS.values()])
+        # Values are learned on aggregates, beside the smoother that has a say in them.
+        learned_with = np.array(
+            [
+                plan.smoother == "chebyshev" and any(learns_on(base) for base in plan.bases)
+                for plan in PLANS.values()
+            ]
+        )
         least = costs[learned_with].min()
         good = np.flatnonzero(learned_with & (costs <= least + WORTH_TRAINING))
         plan = list(PLANS.values())[rng.choice(good)]

@@ -22,6 +22,7 @@ from neuprecond.multilevel import (
     MAX_LEVELS,
     Plan,
     Values,
+    learns_on,
     on_matrix,
     reduce_exactly,
 )
@@ -41,8 +42,8 @@ class Sample:
     ----------
     levels : tuple of Level
         The unlearned hierarchy: its structure and interpolation are what is learned on.
-    data : LevelData
-        Graph of the finest level.
+    data : LevelData or None
+        Graph of the finest level; None where nothing is learned on it.
     solutions : Tensor, shape (n, k)
         Exact solutions of the scaled system: half white, half with a white right-hand side.
     plan : Plan
@@ -50,7 +51,7 @@ class Sample:
     """
 
     levels: tuple[Level, ...]
-    data: LevelData
+    data: LevelData | None
     solutions: Tensor
     plan: Plan
 
@@ -63,7 +64,7 @@ def prepare(
     vectors: int = 16,
     descend: bool = False,
 ) -> Sample | None:
-    """The training sample of A, or None where A does not coarsen.
+    """The training sample of A, or None where A has no level that values are learned on.
 
     Elimination is exact, so PCG on A converges as PCG on the Schur complement does: that is what
     is trained on.
@@ -93,14 +94,19 @@ def prepare(
         if A.shape[0] <= COARSEST or len(levels) == MAX_LEVELS:
             break
         level = coarsen(A, plan.base(len(levels)))
-    if not levels:
+    if not any(learns_on(level.base) for level in levels):
         return None
     finest = levels[0]
     white = rng.standard_normal((finest.A.shape[0], vectors))
     half = vectors // 2
     white[:, :half] = sparse.linalg.splu(finest.A.tocsc()).solve(white[:, :half])
-    data = from_features(level_features(finest))
+    data = _graph(finest)
     return Sample(tuple(levels), data, torch.from_numpy(white), plan)
+
+
+def _graph(level: Level) -> LevelData | None:
+    """What the network sees of a level; None where nothing is learned on it."""
+    return from_features(level_features(level)) if learns_on(level.base) else None
 
 
 def _dense_solve(A: sparse.csr_array, values: Tensor) -> Operator:
@@ -137,7 +143,7 @@ def _cycle(
     net: LevelNetwork,
     sample: Sample,
     level: Level,
-    data: LevelData,
+    data: LevelData | None,
     A_values: Tensor,
     near_null: Tensor,
     depth: int,
@@ -145,7 +151,10 @@ def _cycle(
     """The cycle from a level down; its matrix and near-null vector carry the gradient so far."""
     A, P0 = level.A, level.P0
     device = next(net.parameters()).device
-    smoother, entry = (out.cpu() for out in net(data.to(device)))
+    if data is not None:
+        smoother, entry = (out.cpu() for out in net(data.to(device)))
+    else:
+        smoother, entry = torch.zeros(A.shape[0]), torch.zeros(P0.nnz)
 
     p_rows = torch.from_numpy(row_indices(P0))
     coarse = torch.from_numpy(level.coarse_near_null[P0.indices, 0])
@@ -176,8 +185,7 @@ def _cycle(
         c_rows, c_cols = (torch.from_numpy(x.astype(np.int64)) for x in places)
         below_values = Ac_values * s[c_rows] * s[c_cols]
         below_null = torch.from_numpy(below.near_null * below.s) / s
-        graph = from_features(level_features(below))
-        inner = _cycle(net, sample, below, graph, below_values, below_null, depth + 1)
+        inner = _cycle(net, sample, below, _graph(below), below_values, below_null, depth + 1)
         visits = sample.plan.visit(depth + 1)
 
         def solve(r: Tensor) -> Tensor:
