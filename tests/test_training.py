@@ -11,7 +11,7 @@ from scipy import sparse
 
 from neuprecond import problems
 from neuprecond.errors import WeightsError
-from neuprecond.multilevel import PLANS, build_cycle, reduce_exactly
+from neuprecond.multilevel import PLANS, build_cycle, learns_on, reduce_exactly
 from neuprecond.training import multilevel
 from neuprecond.training.batches import draw_problem, ingredients
 from neuprecond.training.loop import train
@@ -27,8 +27,12 @@ from neuprecond.zoo.files import read_weights
 SILENT = Console(quiet=True)
 
 
-# Values are learned beside the smoother that they have a say in.
-LEARNED_WITH = [name for name, plan in PLANS.items() if plan.smoother == "chebyshev"]
+# Values are learned on aggregates, beside the smoother that they have a say in.
+LEARNED_WITH = [
+    name
+    for name, plan in PLANS.items()
+    if plan.smoother == "chebyshev" and any(learns_on(base) for base in plan.bases)
+]
 
 
 def lively(width: int = 8, seed: int = 5) -> torch.nn.Module:
@@ -45,13 +49,14 @@ def lively(width: int = 8, seed: int = 5) -> torch.nn.Module:
 @pytest.mark.parametrize("family", ["lognormal", "anisotropic", "delaunay"])
 def test_differentiable_cycle_is_the_cycle(plan: str, family: str) -> None:
     rng = np.random.default_rng(77)
-    size = 900 if family == "delaunay" else 30
+    size = 1600 if family == "delaunay" else 44
     A = problems.draw(family, size, rng).A
     # What is left of A after elimination is what training sees: compare on that.
     reduced = reduce_exactly(A)
     net = lively()
     sample = multilevel.prepare(A, PLANS[plan], rng)
     level = sample.levels[0]
+    assert (sample.data is None) == (not learns_on(level.base))
     with torch.no_grad():
         M = multilevel.differentiable_cycle(net, sample)
         R = rng.standard_normal((level.A.shape[0], 3))
@@ -61,7 +66,17 @@ def test_differentiable_cycle_is_the_cycle(plan: str, family: str) -> None:
     if C.level(0).eliminated:
         pytest.fail("the reduced matrix was reduced again")
     theirs = (C @ (R / level.s[:, None])) / level.s[:, None]
-    np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-7 * np.abs(theirs).max())
+    # Below a level that nothing is learned on matrices differ by rounding, and slopes over weights
+    # that are rounding themselves by more.
+    near = 1e-7 if sample.data is not None else 1e-5
+    np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=near * np.abs(theirs).max())
+
+
+def test_a_plan_without_aggregates_gives_no_sample() -> None:
+    A = problems.draw("lognormal", 30, np.random.default_rng(78)).A
+    for name, plan in PLANS.items():
+        if not any(learns_on(base) for base in plan.bases):
+            assert multilevel.prepare(A, plan, np.random.default_rng(79)) is None, name
 
 
 def test_products_have_right_gradients() -> None:
