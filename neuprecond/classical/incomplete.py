@@ -91,7 +91,9 @@ class TriangularFactors(Preconditioner):
         self.rows, self.cols = np.argsort(lu.perm_r), lu.perm_c.copy()
 
     def _apply(self, R: np.ndarray) -> np.ndarray:
-        return self.upper.solve(self.lower.solve(R[self.rows]))[self.cols]
+        # Taking is twice as fast as indexing.
+        first = self.lower.solve(R.take(self.rows, axis=0))
+        return self.upper.solve(first).take(self.cols, axis=0)
 
     def _apply_adjoint(self, R: np.ndarray) -> np.ndarray:
         moved = np.empty_like(R)

@@ -55,7 +55,8 @@ class OrderedFactors(Preconditioner):
 
     def _apply(self, R: np.ndarray) -> np.ndarray:
         Z = np.empty_like(R)
-        Z[self.order] = self.upper.solve(self.lower.solve(R[self.order]))
+        # Taking is twice as fast as indexing.
+        Z[self.order] = self.upper.solve(self.lower.solve(R.take(self.order, axis=0)))
         return Z
 
     def _apply_adjoint(self, R: np.ndarray) -> np.ndarray:

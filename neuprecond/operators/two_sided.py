@@ -58,9 +58,9 @@ class Elimination:
     def apply(self, R: np.ndarray, below: Below) -> np.ndarray:
         """Solve by block elimination, the kept unknowns by what is below."""
         Z = np.empty_like(R)
-        first = R[self.eliminated]
+        first = R.take(self.eliminated, axis=0)
         left, right = (x if R.ndim == 1 else x[:, None] for x in (self.left, self.right))
-        last = right * below(left * (R[self.kept] - self.lower @ first))
+        last = right * below(left * (R.take(self.kept, axis=0) - self.lower @ first))
         Z[self.kept] = last
         Z[self.eliminated] = first - self.upper @ last
         return Z
@@ -110,14 +110,21 @@ class Smoothed:
 
     def apply(self, R: np.ndarray, below: Below) -> np.ndarray:
         """Smooth, correct, smooth, from zero."""
-        X = self.S @ R
+        X = _applied(self.S, R)
         X += self.P @ below(self.R @ (R - self.A @ X))
-        return X + self.S @ (R - self.A @ X)
+        X += _applied(self.S, R - self.A @ X)
+        return X
 
     def adjoint(self) -> "Smoothed":
         """The same for Aᵀ; sweeps before and after are one each, so the order stays."""
         A, P, R = (sparse.csr_array(x.T.tocsr()) for x in (self.A, self.R, self.P))
         return Smoothed(A, self.S.H, P, R, self.cost)
+
+
+def _applied(S: np.ndarray | LinearOperator, R: np.ndarray) -> np.ndarray:
+    """S @ R; of ours without SciPy's checks, which take as long as a sweep on a small level."""
+    own = getattr(S, "_apply", None)
+    return S @ R if own is None else own(R)
 
 
 #: A level of the cycle.
@@ -189,7 +196,7 @@ class TwoSidedCycle(ApproximateInverse):
 
     def _from(self, level: int, R: np.ndarray) -> np.ndarray:
         if level == len(self._stages):
-            return self._bottom @ R
+            return _applied(self._bottom, R)
         return self._stages[level].apply(R, lambda coarse: self._from(level + 1, coarse))
 
     def _adjoint(self) -> "TwoSidedCycle":
