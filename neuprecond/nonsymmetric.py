@@ -7,15 +7,15 @@ from functools import cached_property
 
 import numpy as np
 from scipy import linalg, sparse
-from scipy.sparse.linalg import LinearOperator
 
 from neuprecond import rows
 from neuprecond.classical.incomplete import ilu
-from neuprecond.classical.nonsymmetric import OrderedFactors, flow_order, ilu0
+from neuprecond.classical.nonsymmetric import flow_order, ilu0
+from neuprecond.classical.triangular import Triangle
 from neuprecond.errors import NotDefiniteError
 from neuprecond.hierarchy import LEAST_SHARE, MOST_NEIGHBOURS, coarsen, near_null_scaling
 from neuprecond.operators.cycle import COARSEST
-from neuprecond.operators.two_sided import Elimination, Smoothed, Stage, TwoSidedCycle
+from neuprecond.operators.two_sided import Elimination, Factors, Smoothed, Stage, TwoSidedCycle
 
 __all__ = [
     "FLOW_PLANS",
@@ -102,8 +102,12 @@ def _unit_diagonal(A: sparse.csr_array) -> tuple[sparse.csr_array, np.ndarray, n
     size = np.sqrt(np.abs(d))
     right = np.divide(1.0, size, out=np.ones_like(size), where=size > 0.0)
     left = np.where(d < 0.0, -right, right)
+    return _scaled(A, left, right), left, right
+
+
+def _scaled(A: sparse.csr_array, left: np.ndarray, right: np.ndarray) -> sparse.csr_array:
     values = rows.scaled_values(*rows.csr(A), left, right)
-    return sparse.csr_array((values, A.indices, A.indptr), shape=A.shape), left, right
+    return sparse.csr_array((values, A.indices, A.indptr), shape=A.shape)
 
 
 def reduce_flow(A: sparse.csr_array) -> FlowReduction:
@@ -207,7 +211,7 @@ def build_two_sided(
         name = plan(reduction) if callable(plan) else plan
     lap("pick")
     stages: list[Stage] = list(reduction.stages)
-    bottom: np.ndarray | LinearOperator
+    bottom: np.ndarray | Factors
     chosen = FLOW_PLANS[name]
     if not chosen.bases:
         try:
@@ -215,7 +219,8 @@ def build_two_sided(
         except ValueError:
             name, chosen = next(iter(FLOW_PLANS.items()))
         else:
-            bottom, cost = factors, factors.density * max(reduction.A.nnz, 1)
+            bottom = _factors(factors.lower, factors.upper, factors.rows, factors.cols)
+            cost = bottom.multiplications
             entries = reduction.A.nnz
         lap("factor")
     if chosen.bases:
@@ -224,7 +229,7 @@ def build_two_sided(
         bottom, cost = _bottom(last, reduction)
         entries = last.nnz
         lap("levels")
-    return TwoSidedCycle(
+    M = TwoSidedCycle(
         stages,
         bottom,
         reduction.left,
@@ -237,6 +242,9 @@ def build_two_sided(
         nnz=A.nnz,
         setup_seconds=seconds,
     )
+    lap("number")
+    M.setup_seconds = seconds
+    return M
 
 
 def _levels(reduction: FlowReduction, plan: FlowPlan) -> tuple[list[Smoothed], sparse.csr_array]:
@@ -266,29 +274,39 @@ def _levels(reduction: FlowReduction, plan: FlowPlan) -> tuple[list[Smoothed], s
         if coarse.nnz > LARGEST_GROWTH * A.nnz or not np.isfinite(coarse.data).all():
             break
         coarse.sort_indices()
-        S = _along_flow(A, reduction)
-        levels.append(Smoothed(A, S, P, R, S.density * max(A.nnz, 1)))
+        levels.append(Smoothed(A, _along_flow(A, reduction), P))
         A, v = coarse, None
     return levels, A
 
 
-def _along_flow(A: sparse.csr_array, reduction: FlowReduction) -> OrderedFactors:
+def _along_flow(A: sparse.csr_array, reduction: FlowReduction) -> Factors:
     """ILU(0) of a level's matrix; of the finest the order is known."""
-    return ilu0(A, order=reduction.order if A is reduction.A else None)
+    made = ilu0(A, order=reduction.order if A is reduction.A else None)
+    place = np.empty_like(made.order)
+    place[made.order] = np.arange(len(place))
+    return _factors(made.lower, made.upper, made.order, place)
 
 
-def _bottom(
-    A: sparse.csr_array, reduction: FlowReduction
-) -> tuple[np.ndarray | LinearOperator, float]:
+def _factors(lower: Triangle, upper: Triangle, order: np.ndarray, place: np.ndarray) -> Factors:
+    """Scale both triangles to a unit diagonal: no row's value waits for a multiplication then."""
+    first, last = lower.inverse_diagonal, upper.inverse_diagonal
+    ones = np.ones(len(first))
+    L, U = _scaled(lower.strict, ones, first), _scaled(upper.strict, last, ones)
+    return Factors(L, U, first * last, order, place)
+
+
+def _bottom(A: sparse.csr_array, reduction: FlowReduction) -> tuple[np.ndarray | Factors, float]:
     """Invert the last matrix, or factor it incompletely where it is too large; with its cost."""
-    if A.shape[0] <= LARGEST_BOTTOM:
+    n = A.shape[0]
+    if n <= LARGEST_BOTTOM:
         inverse = linalg.pinv(A.toarray())
         return inverse, float(inverse.size)
     if A.diagonal().all():
         factors = _along_flow(A, reduction)
-        return factors, factors.density * A.nnz
+        return factors, factors.multiplications
     d = np.where(A.diagonal() == 0.0, 1.0, A.diagonal())
-    return sparse.linalg.aslinearoperator(sparse.diags_array(1.0 / d)), float(len(d))
+    nothing, order = sparse.csr_array((n, n)), np.arange(n)
+    return Factors(nothing, nothing, 1.0 / d, order, order), float(n)
 
 
 def _names() -> tuple[str, ...]:

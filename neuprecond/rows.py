@@ -114,12 +114,17 @@ def spread(indptr, indices):  # type: ignore[no-untyped-def]
 
 
 def permuted(
-    indptr: np.ndarray, indices: np.ndarray, values: np.ndarray, order: np.ndarray
+    indptr: np.ndarray,
+    indices: np.ndarray,
+    values: np.ndarray,
+    order: np.ndarray,
+    number: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """CSR arrays, unsorted, of A[order][:, order]."""
+    """CSR arrays, unsorted, of A[order][:, order]; or with new numbers of its own for columns."""
     pointers, cols, result = np.empty_like(indptr), np.empty_like(indices), np.empty_like(values)
-    number = np.empty(len(order), dtype=indices.dtype)
-    number[order] = np.arange(len(order), dtype=indices.dtype)
+    if number is None:
+        number = np.empty(len(order), dtype=indices.dtype)
+        number[order] = np.arange(len(order), dtype=indices.dtype)
     _permuted(indptr, indices, values, order, number, pointers, cols, result)
     return pointers, cols, result
 

@@ -10,7 +10,7 @@ from scipy import sparse
 from scipy.sparse.linalg import bicg, bicgstab, gmres, qmr
 
 import neuprecond
-from neuprecond import NeuprecondWarning, checks, classical, problems
+from neuprecond import NeuprecondWarning, checks, classical, nonsymmetric, problems
 from neuprecond.classical.nonsymmetric import (
     air,
     flow_order,
@@ -24,6 +24,7 @@ from neuprecond.nonsymmetric import (
     flow_statistics,
     reduce_flow,
 )
+from neuprecond.operators.two_sided import Elimination, Factors, Smoothed, TwoSidedCycle
 
 FLOWS = {
     "straight": ("advection", 20, {"wind": "constant", "peclet": 10.0}),
@@ -55,6 +56,149 @@ def test_m_is_linear_fixed_and_takes_blocks(name, plan):
     assert np.allclose(M @ (X[:, 0] - 2.0 * X[:, 1]), Y[:, 0] - 2.0 * Y[:, 1], atol=1e-11)
     assert np.allclose(np.stack([M @ x for x in X.T], axis=1), Y, rtol=1e-12, atol=1e-13)
     assert np.array_equal(M @ X, Y)
+
+
+def solved(S, r):
+    """S r by dense matrices."""
+    one = np.eye(len(r))
+    y = np.linalg.solve(one + S.lower.toarray(), r[S.order])
+    return np.linalg.solve(one + S.upper.toarray(), S.d * y)[S.place]
+
+
+def level_by_level(stages, bottom, left, right, r):
+    """The cycle as it is meant, in the order of A."""
+
+    def below(level, r):
+        if level == len(stages):
+            return solved(bottom, r) if isinstance(bottom, Factors) else bottom @ r
+        stage = stages[level]
+        if isinstance(stage, Elimination):
+            first = r[stage.eliminated]
+            last = stage.left * (r[stage.kept] - stage.lower @ first)
+            x = np.empty_like(r)
+            x[stage.kept] = last = stage.right * below(level + 1, last)
+            x[stage.eliminated] = first - stage.upper @ last
+            return x
+        R = stage.P.T if stage.R is None else stage.R
+        x = solved(stage.S, r)
+        x = x + stage.P @ below(level + 1, R @ (r - stage.A @ x))
+        return x + solved(stage.S, r - stage.A @ x)
+
+    return right * below(0, left * r)
+
+
+@pytest.mark.parametrize("eliminate", [True, False])
+@every_flow
+@every_plan
+def test_one_compiled_call_is_the_cycle_level_by_level(name, plan, eliminate, monkeypatch):
+    parts = []
+
+    def noted(*args, **about):
+        parts.extend(args)
+        return TwoSidedCycle(*args, **about)
+
+    monkeypatch.setattr(nonsymmetric, "TwoSidedCycle", noted)
+    if not eliminate:
+        monkeypatch.setattr(nonsymmetric, "_eliminated", lambda A: None)
+    problem = flow(name)
+    M = build_two_sided(problem.A, plan)
+    expected = level_by_level(*parts, problem.b)
+    # In space and along streets too few unknowns can go.
+    found = any(isinstance(stage, Elimination) for stage in parts[0])
+    assert found == (eliminate and name not in ("space", "streets"))
+    # Along streets ILU(0) has tiny pivots, which multiply rounding too.
+    tolerance = 1e-12 if name == "streets" else 1e-13
+    assert np.abs(M @ problem.b - expected).max() <= tolerance * np.abs(expected).max()
+
+
+@every_flow
+def test_factors_in_a_level_are_those_by_themselves(name):
+    A, r = flow(name).A, flow(name).b
+    made, order = ilu0(A), ilu0(A).order
+    S = nonsymmetric._factors(made.lower, made.upper, order, np.argsort(order))
+    other = classical.ilu(A)
+    T = nonsymmetric._factors(other.lower, other.upper, other.rows, other.cols)
+    assert np.allclose(solved(S, r), made @ r, rtol=1e-11, atol=1e-12 * np.abs(made @ r).max())
+    assert np.allclose(solved(T, r), other @ r, rtol=1e-11, atol=1e-12 * np.abs(other @ r).max())
+
+
+def _sparse(rng, *shape):
+    return sparse.csr_array(np.where(rng.random(shape) < 0.4, rng.standard_normal(shape), 0.0))
+
+
+def _factors(rng, n, *, in_place):
+    dense = _sparse(rng, n, n).toarray() / 4.0
+    L, U = sparse.csr_array(np.tril(dense, -1)), sparse.csr_array(np.triu(dense, 1))
+    order = rng.permutation(n)
+    place = np.argsort(order) if in_place else rng.permutation(n)
+    return Factors(L, U, rng.standard_normal(n), order, place)
+
+
+def _elimination(rng, n, nc):
+    kept, eliminated = np.split(rng.permutation(n), [nc])
+    upper, lower = _sparse(rng, n - nc, nc), _sparse(rng, nc, n - nc)
+    return Elimination(eliminated, kept, upper, lower, *rng.standard_normal((2, nc)))
+
+
+def _smoothed(rng, n, nc, *, own):
+    S = _factors(rng, n, in_place=True)
+    return Smoothed(
+        _sparse(rng, n, n), S, _sparse(rng, n, nc), _sparse(rng, nc, n) if own else None
+    )
+
+
+#: Kinds of levels, "r" one with a restriction of its own; unknowns of each; kind of the bottom.
+CYCLES = {
+    "one": ("", (1,), "inverse"),
+    "none": ("e", (4, 0), "inverse"),
+    "factors": ("", (7,), "factors"),
+    "all of it": ("eesrs", (30, 22, 16, 9, 5, 3), "inverse"),
+    "eliminated below": ("ses", (20, 12, 8, 4), "factors"),
+    "nothing eliminated": ("e", (6, 6), "factors"),
+    "smoothed above factors": ("es", (20, 14, 6), "factors"),
+    "restricted to factors": ("r", (12, 6), "factors"),
+    "no coarse unknowns": ("es", (9, 5, 0), "inverse"),
+    "of one unknown each": ("ss", (1, 1, 1), "inverse"),
+}
+
+
+@pytest.mark.parametrize("name", CYCLES)
+def test_any_levels_and_any_bottom(name):
+    """Numbers without meaning: patterns, restrictions and orders of no symmetry at all."""
+    kinds, sizes, last = CYCLES[name]
+    rng = np.random.default_rng(2_000_711)
+    stages = [
+        _elimination(rng, n, nc) if kind == "e" else _smoothed(rng, n, nc, own=kind == "r")
+        for kind, n, nc in zip(kinds, sizes, sizes[1:], strict=False)
+    ]
+    bottom = rng.standard_normal((sizes[-1], sizes[-1]))
+    if last == "factors":
+        bottom = _factors(rng, sizes[-1], in_place=False)
+    n = sizes[0]
+    scales = rng.standard_normal((2, n))
+    M = TwoSidedCycle(
+        stages,
+        bottom,
+        *scales,
+        bottom_cost=1.0,
+        bottom_entries=1,
+        plan="any",
+        model="any",
+        learned=False,
+        nnz=1,
+        setup_seconds={},
+    )
+    dense = np.stack([level_by_level(stages, bottom, *scales, e) for e in np.eye(n)], axis=1)
+    tolerance = 1e-12 * np.abs(dense).max()
+    # With 64 bits, as matrices of more entries than 32 count need.
+    wide = pickle.loads(pickle.dumps(M))
+    wide._flat._indptr = wide._flat._indptr.astype(np.uint64)
+    wide._flat._indices = wide._flat._indices.astype(np.uint64)
+    for one in (M, pickle.loads(pickle.dumps(M)), wide):
+        assert np.allclose(one @ np.eye(n), dense, rtol=0.0, atol=tolerance)
+        assert np.allclose(one.H @ np.eye(n), dense.T, rtol=0.0, atol=tolerance)
+        assert np.allclose(one.H.H @ np.eye(n), dense, rtol=0.0, atol=tolerance)
+    assert (M @ np.empty((n, 0))).shape == (n, 0)
 
 
 @every_flow

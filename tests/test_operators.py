@@ -20,6 +20,7 @@ from scipy.sparse import linalg
 import neuprecond
 from neuprecond import checks, load_model, problems
 from neuprecond.multilevel import PLANS, build_cycle
+from neuprecond.nonsymmetric import FLOW_PLANS, build_two_sided
 from neuprecond.operators.base import ApproximateInverse
 from neuprecond.operators.wrapped import Fallback, Negated
 from neuprecond.spai import build_factored
@@ -51,6 +52,10 @@ def through(plan, *, learned=True):
     return make
 
 
+def two_sided(plan):
+    return lambda: (A := wind(), build_two_sided(A, plan, model="advection"))
+
+
 #: Every kind of operator, with the matrix it was made for.
 OPERATORS = {
     **{f"cycle-{plan}": through(plan) for plan in PLANS},
@@ -62,6 +67,11 @@ OPERATORS = {
     "one": lambda: (A := sparse.csr_array([[4.0]]), build_cycle(A, None, plan=PLANS["rs10"])),
     "factored": lambda: (A := heat(), load_model(ONE_LEVEL).precondition(A)),
     "fsai": lambda: (A := heat(), build_factored(A, None)),
+    **{f"flow-{plan}": two_sided(plan) for plan in FLOW_PLANS},
+    "flow-one": lambda: (
+        A := sparse.csr_array([[4.0]]),
+        build_two_sided(A, "rs", model="advection"),
+    ),
     "negated": lambda: (-heat(), Negated(load_model(ONE_LEVEL).precondition(heat()))),
     "negated-cycle": lambda: (
         sparse.csr_array(-poisson(20)),
@@ -73,7 +83,7 @@ OPERATORS = {
 }
 
 REAL = sorted(set(OPERATORS) - {"fall-back-complex"})
-SYMMETRIC = sorted(set(REAL) - {"fall-back"})
+SYMMETRIC = sorted(name for name in REAL if name != "fall-back" and not name.startswith("flow"))
 
 
 @pytest.fixture(params=OPERATORS)
@@ -217,7 +227,7 @@ def test_it_tells_what_it_is(pair):
     text = str(M)
     assert f"{A.shape[0]} x {A.shape[0]}" in text
     assert repr(M.model) in text
-    assert M.kind in ("multilevel", "spai", "classical")
+    assert M.kind in ("multilevel", "spai", "nonsymmetric", "classical")
     assert M.kind in text
     assert "twin" not in text or not M.learned
     assert M.density >= 0.0

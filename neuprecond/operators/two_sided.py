@@ -1,20 +1,50 @@
 """The cycle for nonsymmetric A as a SciPy operator: restriction is not prolongation's transpose."""
 
-from collections.abc import Callable, Sequence
+import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from scipy import sparse
-from scipy.sparse.linalg import LinearOperator
 
 from neuprecond.operators.base import ApproximateInverse
+from neuprecond.operators.numbered import Factored, FlatCycle, Reduced, Swept, moved, reduced
 
-__all__ = ["Elimination", "Smoothed", "Stage", "TwoSidedCycle"]
+__all__ = ["Elimination", "Factors", "Smoothed", "Stage", "TwoSidedCycle"]
 
-#: What is applied to a coarser level's residuals, of shape (n,) or (n, k).
-Below = Callable[[np.ndarray], np.ndarray]
+
+@dataclass(frozen=True)
+class Factors:
+    """S = (I + U)⁻¹ diag(d) (I + L)⁻¹ between two permutations.
+
+    Attributes
+    ----------
+    lower, upper : csr_array, shape (n, n)
+        Strict triangles L and U, sorted.
+    d : ndarray, shape (n,)
+    order : ndarray of int, shape (n,)
+        Which unknown's residual is the i-th that L is solved with.
+    place : ndarray of int, shape (n,)
+        Where in what U gives an unknown's value stands.
+    """
+
+    lower: sparse.csr_array
+    upper: sparse.csr_array
+    d: np.ndarray
+    order: np.ndarray
+    place: np.ndarray
+
+    @property
+    def multiplications(self) -> float:
+        """Multiplications of S."""
+        return float(self.lower.nnz + self.upper.nnz + 2 * len(self.d))
+
+    @property
+    def flat(self) -> Factored:
+        """What is between the permutations."""
+        return Factored(self.lower, self.upper, self.d)
 
 
 @dataclass(frozen=True)
@@ -55,21 +85,6 @@ class Elimination:
         """Entries of this level's matrix."""
         return self.upper.nnz + self.lower.nnz + self.unknowns
 
-    def apply(self, R: np.ndarray, below: Below) -> np.ndarray:
-        """Solve by block elimination, the kept unknowns by what is below."""
-        Z = np.empty_like(R)
-        first = R.take(self.eliminated, axis=0)
-        left, right = (x if R.ndim == 1 else x[:, None] for x in (self.left, self.right))
-        last = right * below(left * (R.take(self.kept, axis=0) - self.lower @ first))
-        Z[self.kept] = last
-        Z[self.eliminated] = first - self.upper @ last
-        return Z
-
-    def adjoint(self) -> "Elimination":
-        """The same for Aᵀ."""
-        upper, lower = (sparse.csr_array(x.T.tocsr()) for x in (self.lower, self.upper))
-        return Elimination(self.eliminated, self.kept, upper, lower, self.right, self.left)
-
 
 @dataclass(frozen=True)
 class Smoothed:
@@ -79,19 +94,18 @@ class Smoothed:
     ----------
     A : csr_array, shape (n, n)
         Matrix.
-    S : LinearOperator, shape (n, n)
-        Smoother, an approximate inverse of A.
-    P, R : csr_array, shapes (n, nc) and (nc, n)
-        Prolongation and restriction.
-    cost : float
-        Multiplications of S.
+    S : Factors
+        Smoother, an approximate inverse of A; its ``place`` is the inverse of its ``order``.
+    P : csr_array, shape (n, nc)
+        Prolongation.
+    R : csr_array, shape (nc, n), or None
+        Restriction; None for P's transpose, which needs no arrays of its own.
     """
 
     A: sparse.csr_array
-    S: LinearOperator
+    S: Factors
     P: sparse.csr_array
-    R: sparse.csr_array
-    cost: float
+    R: sparse.csr_array | None = None
 
     @property
     def unknowns(self) -> int:
@@ -101,30 +115,13 @@ class Smoothed:
     @property
     def multiplications(self) -> float:
         """Multiplications a visit."""
-        return 2.0 * self.cost + 2.0 * self.A.nnz + self.P.nnz + self.R.nnz
+        restriction = self.P if self.R is None else self.R
+        return 2.0 * (self.S.multiplications + self.A.nnz) + self.P.nnz + restriction.nnz
 
     @property
     def stored(self) -> int:
         """Entries of this level's matrix."""
         return self.A.nnz
-
-    def apply(self, R: np.ndarray, below: Below) -> np.ndarray:
-        """Smooth, correct, smooth, from zero."""
-        X = _applied(self.S, R)
-        X += self.P @ below(self.R @ (R - self.A @ X))
-        X += _applied(self.S, R - self.A @ X)
-        return X
-
-    def adjoint(self) -> "Smoothed":
-        """The same for Aᵀ; sweeps before and after are one each, so the order stays."""
-        A, P, R = (sparse.csr_array(x.T.tocsr()) for x in (self.A, self.R, self.P))
-        return Smoothed(A, self.S.H, P, R, self.cost)
-
-
-def _applied(S: np.ndarray | LinearOperator, R: np.ndarray) -> np.ndarray:
-    """S @ R; of ours without SciPy's checks, which take as long as a sweep on a small level."""
-    own = getattr(S, "_apply", None)
-    return S @ R if own is None else own(R)
 
 
 #: A level of the cycle.
@@ -138,7 +135,7 @@ class TwoSidedCycle(ApproximateInverse):
     ----------
     stages : sequence of Elimination or Smoothed
         From the finest down.
-    bottom : ndarray or LinearOperator, shape (nc, nc)
+    bottom : ndarray, shape (nc, nc), or Factors
         Inverse, or approximate inverse, of the last matrix.
     bottom_cost, bottom_entries : float, int
         Multiplications of the bottom, and entries of its matrix.
@@ -151,7 +148,8 @@ class TwoSidedCycle(ApproximateInverse):
 
     Notes
     -----
-    M is fixed and linear, but not symmetric: for GMRES or BiCGStab, not CG.
+    M is fixed and linear, but not symmetric: for GMRES or BiCGStab, not CG. A level is smoothed,
+    corrected and smoothed again, from zero; elimination is exact.
     """
 
     symmetric = False
@@ -159,7 +157,7 @@ class TwoSidedCycle(ApproximateInverse):
     def __init__(
         self,
         stages: Sequence[Stage],
-        bottom: np.ndarray | LinearOperator,
+        bottom: np.ndarray | Factors,
         left: np.ndarray,
         right: np.ndarray,
         *,
@@ -172,32 +170,31 @@ class TwoSidedCycle(ApproximateInverse):
         setup_seconds: dict[str, float],
     ) -> None:
         self.plan = plan
-        self._stages = tuple(stages)
-        self._bottom, self._left, self._right = bottom, left, right
-        self._nnz, self._bottom_cost, self._bottom_entries = nnz, bottom_cost, bottom_entries
-        cost = sum(stage.multiplications for stage in self._stages) + bottom_cost
-        stored = sum(stage.stored for stage in self._stages) + bottom_entries
+        self._flat = _flat(stages, bottom, left, right)
+        # Unknowns and entries of each level, for the table, and whether it is eliminated in part.
+        size = len(bottom) if isinstance(bottom, np.ndarray) else len(bottom.d)
+        self._table = [
+            *((stage.unknowns, stage.stored, isinstance(stage, Elimination)) for stage in stages),
+            (size, bottom_entries, False),
+        ]
+        cost = sum(stage.multiplications for stage in stages) + bottom_cost
+        stored = sum(entries for _, entries, _ in self._table)
         super().__init__(
             len(left),
             model=model,
             kind="nonsymmetric",
             learned=learned,
             density=cost / max(nnz, 1),
-            levels=len(self._stages) + 1,
+            levels=len(self._table),
             operator_complexity=stored / max(nnz, 1),
             setup_seconds=setup_seconds,
         )
 
     def _apply_vector(self, r: np.ndarray) -> np.ndarray:
-        return self._right * self._from(0, self._left * r)
+        return self._flat.vector(r)
 
     def _apply_block(self, R: np.ndarray) -> np.ndarray:
-        return self._right[:, None] * self._from(0, self._left[:, None] * R)
-
-    def _from(self, level: int, R: np.ndarray) -> np.ndarray:
-        if level == len(self._stages):
-            return _applied(self._bottom, R)
-        return self._stages[level].apply(R, lambda coarse: self._from(level + 1, coarse))
+        return self._flat.block(R)
 
     def _adjoint(self) -> "TwoSidedCycle":
         return self._kept_adjoint
@@ -207,21 +204,9 @@ class TwoSidedCycle(ApproximateInverse):
 
     @cached_property
     def _kept_adjoint(self) -> "TwoSidedCycle":
-        bottom = self._bottom
-        adjoint = bottom.T if isinstance(bottom, np.ndarray) else bottom.H
-        return TwoSidedCycle(
-            [stage.adjoint() for stage in self._stages],
-            adjoint,
-            self._right,
-            self._left,
-            bottom_cost=self._bottom_cost,
-            bottom_entries=self._bottom_entries,
-            plan=self.plan,
-            model=self.model,
-            learned=self.learned,
-            nnz=self._nnz,
-            setup_seconds=self.setup_seconds,
-        )
+        adjoint = copy.copy(self)
+        adjoint._flat = self._flat.adjoint()
+        return adjoint
 
     def _rmatvec(self, r: np.ndarray) -> np.ndarray:
         return self._kept_adjoint._matvec(r)
@@ -232,9 +217,71 @@ class TwoSidedCycle(ApproximateInverse):
 
     def _level_lines(self) -> list[str]:
         lines = [f"  plan {self.plan!r}", "  level   unknowns     nonzeros"]
-        for level, stage in enumerate(self._stages):
-            note = "   eliminated in part" if isinstance(stage, Elimination) else ""
-            lines.append(f"  {level:5d} {stage.unknowns:10d} {stage.stored:12d}{note}")
-        bottom = self._bottom.shape[0]
-        lines.append(f"  {len(self._stages):5d} {bottom:10d} {self._bottom_entries:12d}")
+        for level, (unknowns, entries, eliminated) in enumerate(self._table):
+            note = "   eliminated in part" if eliminated else ""
+            lines.append(f"  {level:5d} {unknowns:10d} {entries:12d}{note}")
         return lines
+
+
+def _flat(
+    stages: Sequence[Stage], bottom: np.ndarray | Factors, left: np.ndarray, right: np.ndarray
+) -> FlatCycle:
+    """Number each level such that its factors need no permutation, and scale nothing on the way."""
+    levels: list[Reduced | Swept] = []
+    size = len(bottom) if isinstance(bottom, np.ndarray) else len(bottom.d)
+    # Of what is below: which unknown's residual is the i-th, and where an unknown's solution is.
+    order = place = np.arange(size)
+    if isinstance(bottom, Factors):
+        order, place = bottom.order, bottom.place
+    for level, stage in reversed(list(enumerate(stages))):
+        if isinstance(stage, Elimination):
+            ones = np.ones(stage.unknowns)
+            before, after = (left, right) if level == 0 else (ones, ones)
+            levels.append(_reduced(stage, order, place, before, after))
+            order = place = np.arange(stage.unknowns)
+        else:
+            S = stage.S
+            P = T = moved(stage.P, S.order, place)
+            residual = _inverse(order)
+            if stage.R is not None:
+                T = moved(sparse.csr_array(stage.R.T.tocsr()), S.order, residual)
+            elif not np.array_equal(residual, place):
+                T = moved(stage.P, S.order, residual)
+            levels.append(Swept(moved(stage.A, S.order, S.place), S.flat, P, T))
+            order, place = S.order, S.place
+    if not stages or isinstance(stages[0], Smoothed):
+        # Nothing is eliminated: what is left to do is to scale and to renumber.
+        n = len(left)
+        ones, everything = np.ones(n), np.arange(n)
+        none, of_none = sparse.csr_array((0, n)), sparse.csr_array((n, 0))
+        nothing = Elimination(np.arange(0), everything, none, of_none, ones, ones)
+        levels.append(_reduced(nothing, order, place, left, right))
+    return FlatCycle(levels[::-1], bottom.flat if isinstance(bottom, Factors) else bottom)
+
+
+def _reduced(
+    stage: Elimination,
+    order: np.ndarray,
+    place: np.ndarray,
+    before: np.ndarray,
+    after: np.ndarray,
+) -> Reduced:
+    return reduced(
+        stage.eliminated,
+        stage.kept,
+        stage.upper,
+        stage.lower,
+        stage.left,
+        stage.right,
+        order=order,
+        place=place,
+        before=before,
+        after=after,
+    )
+
+
+def _inverse(order: np.ndarray) -> np.ndarray:
+    """The place of each unknown in an order."""
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    return place
