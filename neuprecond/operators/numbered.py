@@ -9,6 +9,7 @@ from scipy import sparse
 
 from neuprecond import rows
 from neuprecond.operators import sweeps
+from neuprecond.operators.kernels import LANES
 
 __all__ = ["Factored", "FlatCycle", "Reduced", "Swept", "moved", "reduced"]
 
@@ -245,13 +246,12 @@ class FlatCycle:
         return z
 
     def block(self, R: np.ndarray) -> np.ndarray:
-        """M R for R of shape (n, k), column by column."""
-        columns = np.ascontiguousarray(R.T)
-        Z = np.empty_like(columns)
-        sweeps.run_block(
-            *self._flat, np.empty((2, self._starts[-1] - columns.shape[1])), columns, Z
-        )
-        return np.ascontiguousarray(Z.T)
+        """M R for R of shape (n, k)."""
+        if R.shape[1] == 1:
+            return self.vector(R[:, 0])[:, None]
+        Z = np.empty_like(R)
+        sweeps.run_block(*self._flat, np.empty((2, self._starts[-1], LANES)), R, Z)
+        return Z
 
     def adjoint(self) -> "FlatCycle":
         """The same for Aᵀ, with arrays of its own."""

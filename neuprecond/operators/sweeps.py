@@ -8,6 +8,8 @@ from typing import Any
 import numba
 import numpy as np
 
+from neuprecond.operators.kernels import LANES, _get, _more, _rows_of, _scatter_rows, _set
+
 __all__ = [
     "A_",
     "DOWN_",
@@ -190,12 +192,105 @@ def run_vector(  # type: ignore[no-untyped-def]
 
 
 @numba.njit(**OPTIONS)
+def _forward_lanes(indptr, indices, values, R, X):  # type: ignore[no-untyped-def]
+    for i in range(len(indptr) - 1):
+        start, stop = indptr[i], indptr[i + 1]
+        _set(X, i, _rows_of(values, indices, start, stop, -1.0, X, _get(R, i)))
+
+
+@numba.njit(**OPTIONS)
+def _backward_lanes(indptr, indices, values, d, X):  # type: ignore[no-untyped-def]
+    nothing = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    n = len(d)
+    for t in range(n):
+        i = np.uint64(n - 1 - t)
+        a = _more(nothing, d[i], _get(X, i))
+        _set(X, i, _rows_of(values, indices, indptr[i], indptr[i + ONE], -1.0, X, a))
+
+
+@numba.njit(**OPTIONS)
+def _lanes(  # type: ignore[no-untyped-def]
+    kinds, slots, starts, pointers, entries, indptr, indices, values, d, inverse, work, B, first, Z
+):  # fmt: skip
+    """One cycle on columns of B from ``first`` on, LANES of them or what is left, into Z's."""
+    flat = (pointers, entries, indptr, indices, values)
+    columns = min(LANES, B.shape[1] - first)
+    R, X = work[0], work[1]
+    last = len(kinds) - 1
+    nothing = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    for i in range(len(B)):
+        for c in range(columns):
+            R[i, c] = B[i, first + c]
+        for c in range(columns, LANES):
+            R[i, c] = 0.0
+    for level in range(last):
+        lo, hi, end = starts[level], starts[level + 1], starts[level + 2]
+        r, x, below = R[lo:hi], X[lo:hi], R[hi:end]
+        if kinds[level] == REDUCED:
+            ptr, idx, val = _matrix(slots[level, DOWN_], *flat)
+            for i in range(end - hi):
+                _set(below, i, _rows_of(val, idx, ptr[i], ptr[i + 1], 1.0, r, nothing))
+            continue
+        ptr, idx, val = _matrix(slots[level, LOWER_], *flat)
+        _forward_lanes(ptr, idx, val, r, x)
+        ptr, idx, val = _matrix(slots[level, UPPER_], *flat)
+        _backward_lanes(ptr, idx, val, d[lo:hi], x)
+        ptr, idx, val = _matrix(slots[level, A_], *flat)
+        t_ptr, t_idx, t_val = _matrix(slots[level, T_], *flat)
+        below[:] = 0.0
+        for i in range(hi - lo):
+            a = _rows_of(val, idx, ptr[i], ptr[i + 1], -1.0, x, _get(r, i))
+            _scatter_rows(t_val, t_idx, t_ptr[i], t_ptr[i + 1], a, below)
+
+    r, x = R[starts[last] :], X[starts[last] :]
+    if kinds[last] == INVERTED:
+        for i in range(len(r)):
+            a = nothing
+            for j in range(len(r)):
+                a = _more(a, inverse[j, i], _get(r, j))
+            _set(x, i, a)
+    else:
+        ptr, idx, val = _matrix(slots[last, LOWER_], *flat)
+        _forward_lanes(ptr, idx, val, r, x)
+        ptr, idx, val = _matrix(slots[last, UPPER_], *flat)
+        _backward_lanes(ptr, idx, val, d[starts[last] :], x)
+
+    for level in range(last - 1, -1, -1):
+        lo, hi, end = starts[level], starts[level + 1], starts[level + 2]
+        r, x, own, above = R[lo:hi], X[lo:hi], d[lo:hi], X[hi:end]
+        if kinds[level] == REDUCED:
+            ptr, idx, val = _matrix(slots[level, UP_], *flat)
+            for i in range(hi - lo):
+                a = _more(nothing, own[i], _get(r, i))
+                _set(x, i, _rows_of(val, idx, ptr[i], ptr[i + 1], 1.0, above, a))
+            continue
+        ptr, idx, val = _matrix(slots[level, P_], *flat)
+        for i in range(hi - lo):
+            _set(x, i, _rows_of(val, idx, ptr[i], ptr[i + 1], 1.0, above, _get(x, i)))
+        ptr, idx, val = _matrix(slots[level, A_], *flat)
+        l_ptr, l_idx, l_val = _matrix(slots[level, LOWER_], *flat)
+        for i in range(hi - lo):
+            a = _rows_of(val, idx, ptr[i], ptr[i + 1], -1.0, x, _get(r, i))
+            _set(r, i, _rows_of(l_val, l_idx, l_ptr[i], l_ptr[i + 1], -1.0, r, a))
+        ptr, idx, val = _matrix(slots[level, UPPER_], *flat)
+        _backward_lanes(ptr, idx, val, own, r)
+        for i in range(hi - lo):
+            _set(x, i, _more(_get(x, i), 1.0, _get(r, i)))
+    for i in range(len(B)):
+        for c in range(columns):
+            Z[i, first + c] = X[i, c]
+
+
+@numba.njit(**OPTIONS)
 def run_block(  # type: ignore[no-untyped-def]
     kinds, slots, starts, pointers, entries, indptr, indices, values, d, inverse, work, B, Z
 ):  # fmt: skip
-    """One cycle on each row of B, of shape (k, n), into those of Z; else as `run_vector`."""
-    for c in range(len(B)):
-        run_vector(
+    """One cycle on several columns into Z; like `run_vector`, with B and Z of shape (n, k).
+
+    The work array is of shape (2, starts[-1], LANES).
+    """
+    for first in range(0, B.shape[1], LANES):
+        _lanes(
             kinds, slots, starts, pointers, entries, indptr, indices, values, d, inverse, work,
-            B[c], Z[c],
+            B, first, Z,
         )  # fmt: skip
