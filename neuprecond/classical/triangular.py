@@ -12,6 +12,8 @@ from neuprecond.rows import csr
 
 __all__ = ["Triangle"]
 
+ONE = np.uint64(1)
+
 
 @dataclass(frozen=True)
 class Triangle:
@@ -77,11 +79,19 @@ class Triangle:
 @njit(cache=True, nogil=True)
 def _solve_one(indptr, indices, data, inverse, upper, x):  # type: ignore[no-untyped-def]
     n = len(inverse)
+    if not upper:
+        for i in range(n):
+            total = x[i]
+            for p in range(indptr[i], indptr[i + 1]):
+                total -= data[p] * x[indices[p]]
+            x[i] = total * inverse[i]
+        return
+    # From the last entry to the first: that one waits for the row just solved, the others do not.
     for t in range(n):
-        i = n - 1 - t if upper else t
-        total = x[i]
-        for p in range(indptr[i], indptr[i + 1]):
-            total -= data[p] * x[indices[p]]
+        i = np.uint64(n - 1 - t)
+        total, last = x[i], indptr[i + ONE] - ONE
+        for p in range(indptr[i + ONE] - indptr[i]):
+            total -= data[last - p] * x[indices[last - p]]
         x[i] = total * inverse[i]
 
 
