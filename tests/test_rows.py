@@ -241,6 +241,9 @@ def test_permuted(A):
     np.testing.assert_array_equal(dense(rows.permuted(*rows.csr(A), order), A.shape), expected)
     np.testing.assert_array_equal(renumbered(A, order).toarray(), expected)
     assert renumbered(A, order).has_canonical_format
+    number = np.random.default_rng(80).permutation(A.shape[1])
+    moved = dense(rows.permuted(*rows.csr(A), order, number), A.shape)
+    np.testing.assert_array_equal(moved[:, number], A.toarray()[order])
 
 
 @pytest.mark.parametrize("same", [True, False])
