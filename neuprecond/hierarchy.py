@@ -26,6 +26,7 @@ __all__ = [
     "eliminate",
     "galerkin",
     "galerkin_pair",
+    "has_hubs",
     "is_aggregated",
     "largest_eigenpair",
     "largest_eigenvalue",
@@ -436,7 +437,7 @@ def _strength(
 
     Of a part of a matrix, ``largest`` is an eigenvalue of the whole, whose hubs were looked for.
     """
-    if base == "evo" and largest is None and _has_hubs(A):
+    if base == "evo" and largest is None and has_hubs(A):
         base = "rs"
     measure, threshold = _STRENGTHS[base].measure, _STRENGTHS[base].threshold
     if measure == "classical":
@@ -459,7 +460,7 @@ def _pattern(parts: tuple[np.ndarray, np.ndarray], shape: tuple[int, int]) -> sp
     return sparse.csr_array((np.ones(len(indices)), indices, indptr), shape=shape)
 
 
-def _has_hubs(A: sparse.csr_array) -> bool:
+def has_hubs(A: sparse.csr_array) -> bool:
     """Whether rows are so unequal that evolution strength, of cost Σ (row length)², takes ages."""
     lengths = np.diff(A.indptr).astype(np.float64)
     return bool(lengths @ lengths > HUBS * A.nnz)

@@ -19,6 +19,7 @@ from neuprecond.hierarchy import (
     eliminate,
     galerkin,
     galerkin_pair,
+    has_hubs,
     is_aggregated,
     largest_eigenvalue,
     largest_of,
@@ -470,12 +471,14 @@ def _candidates(
         level = coarsen(A, "rs", v=v)
     if level is None:
         return
-    lengths = np.diff(level.P0.indptr)
-    pattern = sparse.csr_array((np.ones(A.nnz), A.indices, A.indptr), shape=A.shape)
-    work = lengths @ np.minimum(level.P0.shape[1], pattern @ lengths)
     # Blocks of several near-null vectors take more work an entry, and few of them are left.
-    if B is not None or work <= LARGEST_WORK * A.nnz:
+    if B is not None or _work(A, level) <= LARGEST_WORK * A.nnz:
         yield level
+    if B is None and is_aggregated(level.base) and not has_hubs(A):
+        # Smoothed aggregates of few unknowns fill up sooner than Ruge and Stüben's splitting.
+        level = coarsen(A, "rs", v=v)
+        if level is not None and _work(A, level) <= LARGEST_WORK * A.nnz:
+            yield level
     if B is not None:
         level = coarsen(A, LUMPED, B=B, nodes=nodes)
         if level is None:
@@ -485,6 +488,13 @@ def _candidates(
     level = coarsen(A, LUMPED, v=v)
     if level is not None:
         yield level
+
+
+def _work(A: sparse.csr_array, level: Level) -> float:
+    """Multiplications of the Galerkin product, from above."""
+    lengths = np.diff(level.P0.indptr)
+    pattern = sparse.csr_array((np.ones(A.nnz), A.indices, A.indptr), shape=A.shape)
+    return float(lengths @ np.minimum(level.P0.shape[1], pattern @ lengths))
 
 
 def reduce_exactly(A: sparse.csr_array, B: np.ndarray | None = None) -> "Reduction":

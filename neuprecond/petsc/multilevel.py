@@ -452,13 +452,22 @@ def _coarsened(
     def coarse(part: _Part) -> Any:
         return used(_galerkin(scaled_A, used(part.spread(part.level.P0, comm))))
 
-    lengths = np.diff(part.level.P0.indptr)[halo.own]
-    reached = _pattern(halo.A)[halo.own] @ halo.bring(lengths)
-    work = total(comm, lengths @ np.minimum(total(comm, part.own_coarse), reached))
-    if work <= LARGEST_WORK * _nnz(A):
+    def fits(part: _Part) -> Any | None:
+        lengths = np.diff(part.level.P0.indptr)[halo.own]
+        reached = _pattern(halo.A)[halo.own] @ halo.bring(lengths)
+        work = total(comm, lengths @ np.minimum(total(comm, part.own_coarse), reached))
+        if work > LARGEST_WORK * _nnz(A):
+            return None
         full = coarse(part)
-        if _nnz(full) <= room:
-            return part, full
+        return full if _nnz(full) <= room else None
+
+    full = fits(part)
+    if full is None and is_aggregated(part.level.base) and not _has_hubs(halo, comm):
+        # As on one process: what fills up as smoothed aggregates may not as a splitting.
+        other = _split(halo, "rs", around, comm)
+        part, full = (part, None) if other is None else (other, fits(other))
+    if full is not None:
+        return part, full
     part = _split(halo, LUMPED, around, comm)
     return None if part is None else (part, coarse(part))
 
