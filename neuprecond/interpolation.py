@@ -121,7 +121,8 @@ def _weights(  # type: ignore[no-untyped-def]
         size = 0.0
         for p in range(start, stop):
             size += abs(result[p])
-        if size <= LARGEST_SUM * abs(below):
+        # Where all of it cancels, both sides are zero.
+        if below != 0.0 and size <= LARGEST_SUM * abs(below):
             for p in range(start, stop):
                 result[p] = -result[p] / below
             continue
@@ -133,8 +134,9 @@ def _weights(  # type: ignore[no-untyped-def]
             if placed[j] == i:
                 result[place[j]] = abs(values[k])
                 size += abs(values[k])
+        # Nothing to interpolate from is left to the smoother.
         for p in range(start, stop):
-            result[p] /= size
+            result[p] /= max(size, 1e-300)
 
 
 @numba.njit(**OPTIONS)

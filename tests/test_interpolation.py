@@ -7,7 +7,7 @@ from pyamg.classical import interpolate, split
 from scipy import sparse
 
 from neuprecond import checks
-from neuprecond.hierarchy import _strength, unit_diagonal
+from neuprecond.hierarchy import BASES, _strength, is_aggregated, unit_diagonal
 from neuprecond.interpolation import LARGEST_SUM, classical_interpolation
 
 MATRICES = {
@@ -16,7 +16,7 @@ MATRICES = {
 }
 
 
-@pytest.mark.parametrize("base", ["rs", "evo"])
+@pytest.mark.parametrize("base", [name for name in BASES if not is_aggregated(name)])
 @pytest.mark.parametrize("name", MATRICES)
 def test_against_pyamg(name, base):
     A, _ = unit_diagonal(checks.as_csr(MATRICES[name]()))
@@ -41,7 +41,7 @@ def test_against_pyamg(name, base):
     if len(sound):
         difference = abs(P[sound] - other[sound]).max(axis=1).toarray()
         # Where terms cancel in part, PyAMG's order of summing them is the worse.
-        assert (difference <= 1e-9).mean() >= 0.999
+        assert (difference <= 1e-9).mean() >= 0.995
         assert difference.max() <= 0.05
     # Elsewhere weights are positive and sum to one.
     broken = np.flatnonzero(abs(other).sum(axis=1) > LARGEST_SUM + 1e-9)
@@ -57,3 +57,21 @@ def test_weights_that_would_be_infinite():
     strong = sparse.csr_array(([1.0, 1.0, 1.0], ([0, 1, 2], [2, 2, 0])), shape=(3, 3))
     P = classical_interpolation(A, strong, np.array([True, True, False]))
     assert P.toarray().tolist() == [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]
+
+
+def test_weights_that_would_be_zero_over_zero():
+    """All that the last row couples to cancels, and so does what it is divided by."""
+    A = sparse.csr_array(
+        [
+            [1.0, 0.0, 0.5, 0.0],
+            [0.0, 1.0, 0.0, 0.5],
+            [0.5, 0.0, 1.0, -1.0],
+            [0.0, 0.5, -1.0, 1.0],
+        ]
+    )
+    # The last row's one strong coarse neighbour is gone from A, what is left takes its diagonal away.
+    A = sparse.csr_array(A + sparse.csr_array(([-0.5], ([3], [1])), shape=(4, 4)))
+    strong = sparse.csr_array(([1.0, 1.0], ([2, 3], [0, 1])), shape=(4, 4))
+    P = classical_interpolation(A, strong, np.array([True, True, False, False]))
+    assert np.isfinite(P.data).all()
+    assert abs(P).sum(axis=1).max() <= LARGEST_SUM

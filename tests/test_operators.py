@@ -296,7 +296,7 @@ def test_a_fresh_process_makes_the_same_bits(tmp_path):
 
     A = grid()
     model = load_model(MULTILEVEL)
-    M = model.precondition(A, plan="rs/sa-w")
+    M = model.precondition(A, plan="rs15/sa5-w")
     path = tmp_path / "M.pickle"
     path.write_bytes(pickle.dumps(M))
     command = [sys.executable, "-c", SCRIPT.replace("MODEL", MULTILEVEL), str(path)]
@@ -390,7 +390,7 @@ def test_lobpcg_takes_it():
 
 def test_sums_and_products_of_operators():
     """SciPy's algebra of operators works on it."""
-    _, M = OPERATORS["cycle-rs"]()
+    _, M = OPERATORS["cycle-rs10"]()
     r = vectors(M, 1)[:, 0]
     assert np.allclose((2.0 * M) @ r, 2.0 * (M @ r))
     assert np.allclose((M + M) @ r, 2.0 * (M @ r))

@@ -104,7 +104,8 @@ def test_same_matrix_and_another(name, interpolate):
 
 def test_what_is_kept_takes_no_choosing_and_no_network():
     A, other = PAIRS["log-normal"]()
-    M = load("diffusion2d", A)
+    # A plan of aggregates, which the network is asked on.
+    M = load_model("diffusion2d").precondition(A, plan="sa5-w")
     N = reuse(M, other)
     assert set(N.setup_seconds) == {"check", "products"}
     again = reuse(M, other, interpolate=True)

@@ -690,7 +690,8 @@ def _ratios(n: int, right_sides: Sequence[int]) -> Iterator[tuple[str, float, Ra
         return ratio
 
     def network(own: Mapping[str, Timing], model: str) -> float | None:
-        if "network" not in own[model].phases:
+        # Nothing is asked of the network where no level is of aggregates.
+        if not own[model].phases.get("network"):
             return None
         return own[model].phases["network"] / sum(own[model].phases.values())
 
