@@ -41,16 +41,16 @@ def test_m_is_symmetric_and_definite(job, ranks, family):
 
 
 @pytest.mark.parametrize(
-    ("family", "plan"),
+    ("family", "n", "plan"),
     [
-        ("lognormal", "rs10"),
-        ("poisson2d", "sa"),
-        ("anisotropic", "evo"),
-        ("delaunay", "rs15/sa5-w"),
+        ("lognormal", 60, "rs10"),
+        ("poisson2d", 60, "sa"),
+        ("anisotropic", 60, "evo"),
+        ("delaunay", 900, "rs15/sa5-w"),
     ],
 )
-def test_a_deeper_halo_changes_nothing_and_a_shallow_one_does(job, family, plan):
-    found = job(4, "deeper", family, 60, plan)
+def test_a_deeper_halo_changes_nothing_and_a_shallow_one_does(job, family, n, plan):
+    found = job(4, "deeper", family, n, plan)
     assert found["deeper"] < 1e-6
     # By how much depends on the weights.
     assert found["shallow"] > max(1e-6, 10.0 * found["deeper"])
