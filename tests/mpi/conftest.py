@@ -121,7 +121,7 @@ JOBS = {
         "deeper,lognormal,60,rs10",
         "deeper,poisson2d,60,sa",
         "deeper,anisotropic,60,evo",
-        "deeper,delaunay,900,rs15/sa5-w",
+        "deeper,delaunay,9000,rs15/sa5-w",
         "statistics,lognormal,80",
         "statistics,delaunay,900",
         "apart,50",

@@ -46,7 +46,7 @@ def test_m_is_symmetric_and_definite(job, ranks, family):
         ("lognormal", 60, "rs10"),
         ("poisson2d", 60, "sa"),
         ("anisotropic", 60, "evo"),
-        ("delaunay", 900, "rs15/sa5-w"),
+        ("delaunay", 9000, "rs15/sa5-w"),
     ],
 )
 def test_a_deeper_halo_changes_nothing_and_a_shallow_one_does(job, family, n, plan):
