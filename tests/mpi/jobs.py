@@ -151,7 +151,7 @@ def statistics(family, n):
     return {
         name: [float(a), float(b)]
         for name, a, b in zip(STATISTICS, found, expected, strict=True)
-        if "distance" not in name
+        if "distance" not in name and "nearest" not in name
     }
 
 
