@@ -162,7 +162,8 @@ def test_s08_which_residual():
         M = load("auto", A)
     record = solve(A, b, M=M, method="gmres", rtol=1e-8)
     true = np.linalg.norm(b - A @ record.x) / np.linalg.norm(b)
-    assert record.residual == pytest.approx(true, rel=0.05)
+    # Rounding in b - A x alone is a part of it.
+    assert record.residual == pytest.approx(true, rel=0.05, abs=1e-10)
     assert record.converged
     assert true <= 1e-8
     assert "true relative residual" in neuprecond.SolveRecord.__doc__
