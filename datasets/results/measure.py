@@ -23,17 +23,16 @@ from time import perf_counter
 from typing import Annotated, TypeVar
 
 import numpy as np
-import pyamg
 import typer
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
-from scipy import sparse
 from scipy.sparse.linalg import LinearOperator
 
 import neuprecond
 from neuprecond import problems
 from neuprecond.classical import precondition
+from neuprecond.report.bench import OWN, own_cycle
 
 HERE = Path(__file__).parent
 MATRICES = HERE.parent / "matrices"
@@ -380,7 +379,7 @@ def measure(
                     "residual": record.residual,
                     "status": record.status,
                 }
-                if not runs[name] and name in OWN and record.converged:
+                if not runs[name] and f"pyamg {name}" in OWN and record.converged:
                     row["own_seconds"] = _own_seconds(problem, name, B, method)
             n, nnz = problem.A.shape[0], problem.A.nnz
             runs[name].append(Row(case, size, seed, n, nnz, name, **row))
@@ -401,30 +400,10 @@ def _require_in_time(
         raise RuntimeError(f"not done in {limit:g} seconds")
 
 
-#: PyAMG as its users call it: the hierarchies of ``TUNED``, with PyAMG's own cycle.
-OWN = {
-    "sa": lambda A, B: pyamg.smoothed_aggregation_solver(A, B=B),
-    "sa08": lambda A, B: pyamg.smoothed_aggregation_solver(
-        A, B=B, strength=("symmetric", {"theta": 0.08})
-    ),
-    "rs": lambda A, B: pyamg.ruge_stuben_solver(A),
-    "rs-evolution": lambda A, B: pyamg.ruge_stuben_solver(
-        A, strength=("evolution", {"epsilon": 4.0})
-    ),
-    "root-node": lambda A, B: pyamg.rootnode_solver(
-        A,
-        B=B,
-        strength=("evolution", {"epsilon": 2.0}),
-        smooth=("energy", {"degree": 2, "maxiter": 3}),
-    ),
-}
-
-
 def _own_seconds(problem: problems.Problem, name: str, B: np.ndarray | None, method: str) -> float:
     """Seconds of solve with PyAMG's own cycle, infinite where that does not converge."""
-    A = sparse.csr_matrix(problem.A)
     try:
-        own = OWN[name](A, B).aspreconditioner()
+        own = own_cycle(f"pyamg {name}", problem.A, B)
         how = {"method": method, "rtol": RTOL, "maxiter": MAXITER, "history": False}
         record = neuprecond.solve(problem.A, problem.b, M=own, **how)
     except (ValueError, RuntimeError, np.linalg.LinAlgError):

@@ -8,11 +8,9 @@ import numpy as np
 from numba import njit
 from scipy import sparse
 
-from neuprecond.rows import csr
+from neuprecond.rows import ONE, csr
 
 __all__ = ["Triangle"]
-
-ONE = np.uint64(1)
 
 
 @dataclass(frozen=True)

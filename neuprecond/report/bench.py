@@ -31,6 +31,7 @@ from neuprecond.zoo import load
 
 __all__ = [
     "BENCH_FAMILIES",
+    "OWN",
     "PEERS",
     "Bench",
     "Claim",
@@ -38,6 +39,7 @@ __all__ = [
     "bench_tables",
     "claims",
     "make_bench",
+    "own_cycle",
     "read_bench",
     "slopes_of",
     "write_bench",
@@ -75,17 +77,18 @@ BENCH_FAMILIES = {
 
 # PyAMG as its documentation calls it, with its own Gauss-Seidel cycle, beside our copies of these
 # hierarchies, whose sweeps are compiled as a whole and take half the time.
-OWN: dict[str, Callable[[Any], Any]] = {
-    "pyamg sa": pyamg.smoothed_aggregation_solver,
-    "pyamg sa08": lambda A: pyamg.smoothed_aggregation_solver(
-        A, strength=("symmetric", {"theta": 0.08})
+OWN: dict[str, Callable[[Any, Any], Any]] = {
+    "pyamg sa": lambda A, B: pyamg.smoothed_aggregation_solver(A, B=B),
+    "pyamg sa08": lambda A, B: pyamg.smoothed_aggregation_solver(
+        A, B=B, strength=("symmetric", {"theta": 0.08})
     ),
-    "pyamg rs": pyamg.ruge_stuben_solver,
-    "pyamg rs-evolution": lambda A: pyamg.ruge_stuben_solver(
+    "pyamg rs": lambda A, B: pyamg.ruge_stuben_solver(A),
+    "pyamg rs-evolution": lambda A, B: pyamg.ruge_stuben_solver(
         A, strength=("evolution", {"epsilon": 4.0})
     ),
-    "pyamg root-node": lambda A: pyamg.rootnode_solver(
+    "pyamg root-node": lambda A, B: pyamg.rootnode_solver(
         A,
+        B=B,
         strength=("evolution", {"epsilon": 2.0}),
         smooth=("energy", {"degree": 2, "maxiter": 3}),
     ),
@@ -279,7 +282,7 @@ def _twin(model: str) -> str:
 def maker(name: str) -> Callable[[Any], Any]:
     """What makes the M of that name from A, as a user calls it."""
     if name in OWN:
-        return lambda A: _own(name, A)
+        return lambda A: own_cycle(name, A)
     if name == "ic0" and find_spec("ilupp") is not None:
         import ilupp
 
@@ -291,13 +294,13 @@ def maker(name: str) -> Callable[[Any], Any]:
     return lambda A: load(name, A)
 
 
-def _own(name: str, A: Any) -> LinearOperator:
-    """PyAMG itself; it draws from NumPy's global state, which is put back."""
+def own_cycle(name: str, A: Any, B: Any = None) -> LinearOperator:
+    """PyAMG itself, one of ``OWN``; it draws from NumPy's global state, which is put back."""
     state = np.random.get_state()  # noqa: NPY002
     np.random.seed(1729)  # noqa: NPY002
     try:
         # PyAMG still uses * between matrices here and there, which arrays take for elementwise.
-        return OWN[name](sparse.csr_matrix(A)).aspreconditioner()
+        return OWN[name](sparse.csr_matrix(A), B).aspreconditioner()
     finally:
         np.random.set_state(state)  # noqa: NPY002
 
