@@ -202,6 +202,9 @@ def test_pool_follows_the_weights_and_splits_do_not_meet() -> None:
     parts = ingredients(recipe, 100, rng)
     assert len(parts) == 100
     assert {part.family for part in parts} == {part.family for part in recipe.mix}
+    labelled = ingredients(recipe, 100, rng, labels=True)
+    faces = [sum(part.family == "anisotropic" for part in drawn) for drawn in (parts, labelled)]
+    assert faces[0] < faces[1]
     part = recipe.mix[0]
     drawn = {s: draw_problem(part, s, 0, rng, (8, 12)).seed for s in ("train", "validation")}
     assert drawn["train"] != drawn["validation"]

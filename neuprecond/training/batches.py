@@ -19,9 +19,14 @@ class Drawn:
     seed: int
 
 
-def ingredients(recipe: Recipe, count: int, rng: np.random.Generator) -> list[Ingredient]:
-    """A pool's ingredients: shares by weight, each at least once if there is room, shuffled."""
-    weights = np.array([part.weight for part in recipe.mix])
+def ingredients(
+    recipe: Recipe, count: int, rng: np.random.Generator, *, labels: bool = False
+) -> list[Ingredient]:
+    """A pool's ingredients: shares by weight, each at least once if there is room, shuffled.
+
+    Those of the labelled problems by their own weights, where they have some.
+    """
+    weights = np.array([part.share(labels=labels) for part in recipe.mix])
     shares = np.floor(count * weights / weights.sum()).astype(int)
     missing = count - shares.sum()
     shares[np.argsort(shares)[:missing]] += 1

@@ -83,7 +83,7 @@ def measured_labels(
     WeightsError
         If the file is damaged.
     """
-    parts = ingredients(recipe, recipe.labels, np.random.default_rng([seed, 4]))
+    parts = ingredients(recipe, recipe.labels, np.random.default_rng([seed, 4]), labels=True)
 
     def one(number: int) -> tuple[np.ndarray, np.ndarray]:
         part, own = parts[number], np.random.default_rng([seed, 5, number])

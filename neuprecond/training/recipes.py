@@ -22,6 +22,8 @@ class Ingredient:
         Fixed parameters; the rest is drawn.
     label_sizes, validation_size : tuple of int, int
         Sizes for measuring plans or for being cautious, and for validation.
+    label_weight : float or None
+        Share of the labelled problems, relative to the other ingredients; ``weight`` by default.
     """
 
     family: str
@@ -31,6 +33,11 @@ class Ingredient:
     validation_size: int
     weight: float = 1.0
     parameters: dict[str, float | str] = field(default_factory=dict)
+    label_weight: float | None = None
+
+    def share(self, *, labels: bool) -> float:
+        """Weight among the labelled problems or in the pool."""
+        return self.label_weight if labels and self.label_weight is not None else self.weight
 
 
 @dataclass(frozen=True)
@@ -108,7 +115,8 @@ DIFFUSION_2D = (
     _plane("lognormal", 1.5),
     _plane("twophase", 1.5),
     _plane("channels", 1.5),
-    _plane("anisotropic", 2.0),
+    # Which plan is right changes with direction and strength: one family with many faces.
+    replace(_plane("anisotropic", 2.0), label_weight=5.0),
     _plane("jumps", 0.7),
     _plane("stretched", 0.5),
     _plane("fe2d", 0.7),
@@ -120,10 +128,10 @@ DIFFUSION_2D = (
 ELSEWHERE = (
     _space("poisson3d", 0.4),
     _space("poisson3d_27point", 0.3),
-    _space("lognormal3d", 0.5),
-    _space("twophase3d", 0.5),
-    _space("anisotropic3d", 0.5),
-    _space("fe3d", 0.5),
+    replace(_space("lognormal3d", 0.5), label_weight=0.8),
+    replace(_space("twophase3d", 0.5), label_weight=0.9),
+    replace(_space("anisotropic3d", 0.5), label_weight=0.8),
+    replace(_space("fe3d", 0.5), label_weight=0.8),
     _plane_graph("geometric", 0.5),
     _plane_graph("roads", 0.5),
     _plane_graph("attachment", 0.4),
@@ -150,7 +158,7 @@ RECIPES = {
         mix=(*DIFFUSION_2D, *ELSEWHERE),
         steps=1000,
         pool=400,
-        labels=640,
+        labels=900,
     ),
     "heat": Recipe(
         name="heat",
