@@ -122,6 +122,11 @@ def test_columns(pair):
     assert np.array_equal(M @ R, M.matmat(R))
     assert np.array_equal(M @ R[:, :1], (M @ R)[:, :1]) or close(M @ R[:, :1], (M @ R)[:, :1])
     assert (M @ R[:, :0]).shape == (len(R), 0)
+    # As many as a vector of the processor holds, some more, and twice as many.
+    many = vectors(M, columns=16)
+    expected = np.stack([M @ r for r in many.T], axis=1)
+    for columns in (8, 11, 16):
+        assert close(expected[:, :columns], M @ many[:, :columns])
 
 
 def test_shapes_of_vectors(pair):

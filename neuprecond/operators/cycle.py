@@ -11,6 +11,7 @@ from neuprecond import rows
 from neuprecond.errors import NotDefiniteError
 from neuprecond.operators import kernels
 from neuprecond.operators.base import ApproximateInverse
+from neuprecond.operators.lanes import LANES
 
 __all__ = ["COARSEST", "Cycle", "CycleLevel", "chebyshev_coefficients", "chebyshev_smoother"]
 
@@ -303,7 +304,7 @@ class Cycle(ApproximateInverse):
         if R.shape[1] == 1:
             return self._apply_vector(R[:, 0])[:, None]
         Z = np.empty_like(R)
-        kernels.run_block(*self._flat, np.empty((4, self._rows[-1], kernels.LANES)), R, Z)
+        kernels.run_block(*self._flat, np.empty((4, self._rows[-1], LANES)), R, Z)
         return Z
 
     def on_arrays(

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from neuprecond.operators.base import ApproximateInverse
+from neuprecond.operators.lanes import LANES, scatter_row, sparse_row
 
 __all__ = ["FactoredInverse"]
 
@@ -81,7 +82,9 @@ class FactoredInverse(ApproximateInverse):
         return _apply_vector(self._indptr, self._indices, self._values, r)
 
     def _apply_block(self, R: np.ndarray) -> np.ndarray:
-        return _apply_block(self._indptr, self._indices, self._values, R)
+        Z = np.zeros_like(R)
+        _add_block(self._indptr, self._indices, self._values, R, Z)
+        return Z
 
 
 # GᵀG r is the sum of g_i (g_iᵀ r) over the rows g_i of G. Both products in one pass over G read it
@@ -102,17 +105,25 @@ def _apply_vector(indptr, indices, values, r):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"contract"})
-def _apply_block(indptr, indices, values, R):  # type: ignore[no-untyped-def]
-    """GᵀG R, for several columns at once."""
+def _add_lanes(indptr, indices, values, X, Y):  # type: ignore[no-untyped-def]
+    """Y += GᵀG X, both of LANES columns."""
+    nothing = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    for i in range(len(X)):
+        start, stop = indptr[i], indptr[i + 1]
+        a = sparse_row(values, indices, start, stop, 1.0, X, nothing)
+        scatter_row(values, indices, start, stop, a, Y)
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"contract"})
+def _add_block(indptr, indices, values, R, Z):  # type: ignore[no-untyped-def]
+    """Z += GᵀG R, for several columns at once."""
     n, columns = R.shape
-    Z = np.zeros((n, columns))
-    total = np.empty(columns)
-    for i in range(n):
-        total[:] = 0.0
-        for k in range(indptr[i], indptr[i + 1]):
-            for c in range(columns):
-                total[c] += values[k] * R[indices[k], c]
-        for k in range(indptr[i], indptr[i + 1]):
-            for c in range(columns):
-                Z[indices[k], c] += values[k] * total[c]
-    return Z
+    whole = columns - columns % LANES
+    for first in range(0, whole, LANES):
+        last = first + LANES
+        _add_lanes(indptr, indices, values, R[:, first:last], Z[:, first:last])
+    if whole < columns:
+        X, Y = np.zeros((n, LANES)), np.zeros((n, LANES))
+        X[:, : columns - whole] = R[:, whole:]
+        _add_lanes(indptr, indices, values, X, Y)
+        Z[:, whole:] += Y[:, : columns - whole]

@@ -9,11 +9,20 @@ from typing import Any
 import numba
 import numpy as np
 
+from neuprecond.operators.lanes import (
+    LANES,
+    dense_row,
+    get,
+    more,
+    put,
+    scatter_row,
+    sparse_row,
+)
+
 __all__ = [
     "AGAIN",
     "BOTTOM",
     "DOWN",
-    "LANES",
     "REDUCE",
     "RESTORE",
     "SUM",
@@ -28,9 +37,6 @@ DOWN, BOTTOM, UP, AGAIN, SUM, REDUCE, RESTORE = 0, 1, 2, 3, 4, 5, 6
 # Matrices of a level, in the order they are stored. Pᵀ is not among them: its product is a pass
 # over the rows of P. S has the row pointers and columns of A, which are stored once.
 A_, S_, P_ = 0, 1, 2
-# Columns that go through the cycle together: as many as registers hold.
-LANES = 8
-
 
 # Rows are short: reordering their sums for vector registers costs more than it gives.
 OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "fastmath": {"contract"}}
@@ -166,44 +172,6 @@ def run_vector(  # type: ignore[no-untyped-def]
     return z
 
 
-# Sums over a row for LANES columns travel as tuples, which the compiler keeps in vector registers;
-# sums in an array would be stored and loaded again at each entry.
-
-
-@numba.njit(**OPTIONS)
-def _get(X, i):  # type: ignore[no-untyped-def]
-    return (X[i, 0], X[i, 1], X[i, 2], X[i, 3], X[i, 4], X[i, 5], X[i, 6], X[i, 7])
-
-
-@numba.njit(**OPTIONS)
-def _set(X, i, a):  # type: ignore[no-untyped-def]
-    X[i, 0], X[i, 1], X[i, 2], X[i, 3] = a[0], a[1], a[2], a[3]
-    X[i, 4], X[i, 5], X[i, 6], X[i, 7] = a[4], a[5], a[6], a[7]
-
-
-@numba.njit(**OPTIONS)
-def _more(a, v, b):  # type: ignore[no-untyped-def]
-    """Give a + v b."""
-    return (
-        a[0] + v * b[0], a[1] + v * b[1], a[2] + v * b[2], a[3] + v * b[3],
-        a[4] + v * b[4], a[5] + v * b[5], a[6] + v * b[6], a[7] + v * b[7],
-    )  # fmt: skip
-
-
-@numba.njit(**OPTIONS)
-def _rows_of(values, indices, start, stop, sign, X, a):  # type: ignore[no-untyped-def]
-    """Give a + sign times the product of one row with X."""
-    for k in range(start, stop):
-        a = _more(a, sign * values[k], _get(X, indices[k]))
-    return a
-
-
-@numba.njit(**OPTIONS)
-def _scatter_rows(values, indices, start, stop, a, Y):  # type: ignore[no-untyped-def]
-    for k in range(start, stop):
-        _set(Y, indices[k], _more(_get(Y, indices[k]), values[k], a))
-
-
 @numba.njit(**OPTIONS)
 def _lanes(  # type: ignore[no-untyped-def]
     schedule, rows, pointers, places, entries, indptr, indices, values, bottom, s, order, work,
@@ -227,48 +195,45 @@ def _lanes(  # type: ignore[no-untyped-def]
         n, below, above = mid - lo, R[mid:hi], X[mid:hi]
         if what == BOTTOM:
             for i in range(n):
-                a = nothing
-                for j in range(n):
-                    a = _more(a, bottom[i, j], _get(r, j))
-                _set(x, i, a)
+                put(x, i, dense_row(bottom, i, r))
             continue
         a_ptr, a_idx, a_val = _matrix(3 * level + A_, n, *flat)
         if what == AGAIN:
             H[lo:mid] = x
             for i in range(n):
-                _set(r, i, _rows_of(a_val, a_idx, a_ptr[i], a_ptr[i + 1], -1.0, x, _get(r, i)))
+                put(r, i, sparse_row(a_val, a_idx, a_ptr[i], a_ptr[i + 1], -1.0, x, get(r, i)))
             continue
         if what == SUM:
             for i in range(n):
-                _set(x, i, _more(_get(x, i), 1.0, _get(H, lo + i)))
+                put(x, i, more(get(x, i), 1.0, get(H, lo + i)))
             continue
         s_ptr, s_idx, s_val = _matrix(3 * level + S_, n, *flat)
         p_ptr, p_idx, p_val = _matrix(3 * level + P_, n, *flat)
         if what == REDUCE:
             below[:] = 0.0
             for i in range(n):
-                _scatter_rows(p_val, p_idx, p_ptr[i], p_ptr[i + 1], _get(r, i), below)
+                scatter_row(p_val, p_idx, p_ptr[i], p_ptr[i + 1], get(r, i), below)
         elif what == RESTORE:
             for i in range(n):
-                a = _rows_of(p_val, p_idx, p_ptr[i], p_ptr[i + 1], 1.0, above, nothing)
-                _set(x, i, _rows_of(s_val, s_idx, s_ptr[i], s_ptr[i + 1], 1.0, r, a))
+                a = sparse_row(p_val, p_idx, p_ptr[i], p_ptr[i + 1], 1.0, above, nothing)
+                put(x, i, sparse_row(s_val, s_idx, s_ptr[i], s_ptr[i + 1], 1.0, r, a))
         elif what == DOWN:
             for i in range(n):
-                _set(x, i, _rows_of(s_val, s_idx, s_ptr[i], s_ptr[i + 1], 1.0, r, nothing))
+                put(x, i, sparse_row(s_val, s_idx, s_ptr[i], s_ptr[i + 1], 1.0, r, nothing))
             below[:] = 0.0
             for i in range(n):
-                a = _rows_of(a_val, a_idx, a_ptr[i], a_ptr[i + 1], -1.0, x, _get(r, i))
-                _scatter_rows(p_val, p_idx, p_ptr[i], p_ptr[i + 1], a, below)
+                a = sparse_row(a_val, a_idx, a_ptr[i], a_ptr[i + 1], -1.0, x, get(r, i))
+                scatter_row(p_val, p_idx, p_ptr[i], p_ptr[i + 1], a, below)
         else:
             for i in range(n):
-                a = _rows_of(p_val, p_idx, p_ptr[i], p_ptr[i + 1], 1.0, above, _get(x, i))
-                _set(x, i, a)
+                a = sparse_row(p_val, p_idx, p_ptr[i], p_ptr[i + 1], 1.0, above, get(x, i))
+                put(x, i, a)
             for i in range(n):
-                a = _rows_of(a_val, a_idx, a_ptr[i], a_ptr[i + 1], -1.0, x, _get(r, i))
-                _set(t, i, a)
+                a = sparse_row(a_val, a_idx, a_ptr[i], a_ptr[i + 1], -1.0, x, get(r, i))
+                put(t, i, a)
             for i in range(n):
-                a = _rows_of(s_val, s_idx, s_ptr[i], s_ptr[i + 1], 1.0, t, _get(x, i))
-                _set(x, i, a)
+                a = sparse_row(s_val, s_idx, s_ptr[i], s_ptr[i + 1], 1.0, t, get(x, i))
+                put(x, i, a)
     for i in range(len(B)):
         own = np.int64(order[i]) if len(order) > 0 else i
         for c in range(columns):

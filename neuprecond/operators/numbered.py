@@ -9,7 +9,7 @@ from scipy import sparse
 
 from neuprecond import rows
 from neuprecond.operators import sweeps
-from neuprecond.operators.kernels import LANES
+from neuprecond.operators.lanes import LANES
 
 __all__ = ["Factored", "FlatCycle", "Reduced", "Swept", "moved", "reduced"]
 

@@ -8,7 +8,15 @@ from typing import Any
 import numba
 import numpy as np
 
-from neuprecond.operators.kernels import LANES, _get, _more, _rows_of, _scatter_rows, _set
+from neuprecond.operators.lanes import (
+    LANES,
+    dense_row,
+    get,
+    more,
+    put,
+    scatter_row,
+    sparse_row,
+)
 
 __all__ = [
     "A_",
@@ -195,7 +203,7 @@ def run_vector(  # type: ignore[no-untyped-def]
 def _forward_lanes(indptr, indices, values, R, X):  # type: ignore[no-untyped-def]
     for i in range(len(indptr) - 1):
         start, stop = indptr[i], indptr[i + 1]
-        _set(X, i, _rows_of(values, indices, start, stop, -1.0, X, _get(R, i)))
+        put(X, i, sparse_row(values, indices, start, stop, -1.0, X, get(R, i)))
 
 
 @numba.njit(**OPTIONS)
@@ -204,8 +212,8 @@ def _backward_lanes(indptr, indices, values, d, X):  # type: ignore[no-untyped-d
     n = len(d)
     for t in range(n):
         i = np.uint64(n - 1 - t)
-        a = _more(nothing, d[i], _get(X, i))
-        _set(X, i, _rows_of(values, indices, indptr[i], indptr[i + ONE], -1.0, X, a))
+        a = more(nothing, d[i], get(X, i))
+        put(X, i, sparse_row(values, indices, indptr[i], indptr[i + ONE], -1.0, X, a))
 
 
 @numba.njit(**OPTIONS)
@@ -229,7 +237,7 @@ def _lanes(  # type: ignore[no-untyped-def]
         if kinds[level] == REDUCED:
             ptr, idx, val = _matrix(slots[level, DOWN_], *flat)
             for i in range(end - hi):
-                _set(below, i, _rows_of(val, idx, ptr[i], ptr[i + 1], 1.0, r, nothing))
+                put(below, i, sparse_row(val, idx, ptr[i], ptr[i + 1], 1.0, r, nothing))
             continue
         ptr, idx, val = _matrix(slots[level, LOWER_], *flat)
         _forward_lanes(ptr, idx, val, r, x)
@@ -239,16 +247,13 @@ def _lanes(  # type: ignore[no-untyped-def]
         t_ptr, t_idx, t_val = _matrix(slots[level, T_], *flat)
         below[:] = 0.0
         for i in range(hi - lo):
-            a = _rows_of(val, idx, ptr[i], ptr[i + 1], -1.0, x, _get(r, i))
-            _scatter_rows(t_val, t_idx, t_ptr[i], t_ptr[i + 1], a, below)
+            a = sparse_row(val, idx, ptr[i], ptr[i + 1], -1.0, x, get(r, i))
+            scatter_row(t_val, t_idx, t_ptr[i], t_ptr[i + 1], a, below)
 
     r, x = R[starts[last] :], X[starts[last] :]
     if kinds[last] == INVERTED:
         for i in range(len(r)):
-            a = nothing
-            for j in range(len(r)):
-                a = _more(a, inverse[j, i], _get(r, j))
-            _set(x, i, a)
+            put(x, i, dense_row(inverse.T, i, r))
     else:
         ptr, idx, val = _matrix(slots[last, LOWER_], *flat)
         _forward_lanes(ptr, idx, val, r, x)
@@ -261,21 +266,21 @@ def _lanes(  # type: ignore[no-untyped-def]
         if kinds[level] == REDUCED:
             ptr, idx, val = _matrix(slots[level, UP_], *flat)
             for i in range(hi - lo):
-                a = _more(nothing, own[i], _get(r, i))
-                _set(x, i, _rows_of(val, idx, ptr[i], ptr[i + 1], 1.0, above, a))
+                a = more(nothing, own[i], get(r, i))
+                put(x, i, sparse_row(val, idx, ptr[i], ptr[i + 1], 1.0, above, a))
             continue
         ptr, idx, val = _matrix(slots[level, P_], *flat)
         for i in range(hi - lo):
-            _set(x, i, _rows_of(val, idx, ptr[i], ptr[i + 1], 1.0, above, _get(x, i)))
+            put(x, i, sparse_row(val, idx, ptr[i], ptr[i + 1], 1.0, above, get(x, i)))
         ptr, idx, val = _matrix(slots[level, A_], *flat)
         l_ptr, l_idx, l_val = _matrix(slots[level, LOWER_], *flat)
         for i in range(hi - lo):
-            a = _rows_of(val, idx, ptr[i], ptr[i + 1], -1.0, x, _get(r, i))
-            _set(r, i, _rows_of(l_val, l_idx, l_ptr[i], l_ptr[i + 1], -1.0, r, a))
+            a = sparse_row(val, idx, ptr[i], ptr[i + 1], -1.0, x, get(r, i))
+            put(r, i, sparse_row(l_val, l_idx, l_ptr[i], l_ptr[i + 1], -1.0, r, a))
         ptr, idx, val = _matrix(slots[level, UPPER_], *flat)
         _backward_lanes(ptr, idx, val, own, r)
         for i in range(hi - lo):
-            _set(x, i, _more(_get(x, i), 1.0, _get(r, i)))
+            put(x, i, more(get(x, i), 1.0, get(r, i)))
     for i in range(len(B)):
         for c in range(columns):
             Z[i, first + c] = X[i, c]
