@@ -7,6 +7,8 @@ import pytest
 import torch
 from recipes import TINY
 from rich.console import Console
+from safetensors import safe_open
+from safetensors.numpy import load_file
 from scipy import sparse
 
 from neuprecond import problems
@@ -21,6 +23,7 @@ from neuprecond.training.output import note_spread
 from neuprecond.training.pick import DENSITY_SHARE, fit_pick, measure_plans
 from neuprecond.training.products import galerkin, matmul
 from neuprecond.training.recipes import RECIPES
+from neuprecond.zoo.atomic import write_tensors
 from neuprecond.zoo.card import read_card
 from neuprecond.zoo.files import read_weights
 
@@ -147,6 +150,16 @@ def test_run_resumes_to_the_same_weights(tmp_path) -> None:
     _, ours = read_weights(parts)
     _, theirs = read_weights(whole)
     assert all(np.array_equal(ours[key], theirs[key]) for key in theirs)
+
+
+def test_seconds_of_labels_measured_before_are_on_the_card(tmp_path) -> None:
+    train(TINY, tmp_path, seed=9, device="cpu", console=SILENT)
+    path = tmp_path / "tiny.labels"
+    with safe_open(path, framework="numpy") as file:
+        about = file.metadata()
+    write_tensors(path, load_file(path) | {"seconds": np.array([1000.0])}, about)
+    weights = train(TINY, tmp_path, seed=9, device="cpu", resume=True, console=SILENT)
+    assert 1000 <= read_card(weights.with_suffix(".toml")).training["seconds"] < 1500
 
 
 def test_checkpoint_of_another_recipe_is_refused(tmp_path) -> None:

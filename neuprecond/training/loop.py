@@ -263,9 +263,13 @@ def _train(
     _, counts = validate(checks, own, world)
     tensors = {f"values.{key}": value.cpu().numpy() for key, value in net.state_dict().items()}
     figures: dict[str, float] = {}
+    earlier = 0.0
     if recipe.labels:
+        clock = time.perf_counter()
         weights = {key: value.cpu().numpy() for key, value in net.state_dict().items()}
         labels = _labels(recipe, seed, weights, folder, console, world)
+        # What a run before this one measured took its time too.
+        earlier = labels.seconds - (time.perf_counter() - clock)
         pick, figures = fit_pick(labels.statistics, labels.costs, seed=seed)
         tensors |= {f"pick.{key}": value for key, value in pick.items()}
     path = folder / f"{recipe.name}.safetensors"
@@ -280,7 +284,7 @@ def _train(
             training={
                 "seed": seed,
                 "steps": recipe.steps,
-                "seconds": round(time.perf_counter() - learned.clock),
+                "seconds": round(time.perf_counter() - learned.clock + earlier),
                 **provenance(device, world),
                 "history": learned.history,
             },
