@@ -539,8 +539,10 @@ def random_network(n, degree, seed):
 
 
 @pytest.mark.parametrize("learned", [True, False])
-def test_coarse_matrices_that_would_fill_up_are_told_of(learned):
+def test_coarse_matrices_that_would_fill_up_are_told_of(learned, monkeypatch):
     """A bound on memory, and a warning that says what was done to keep it and what it costs."""
+    # Whatever the packaged pick would take.
+    monkeypatch.setattr("neuprecond.zoo.model.pick_plan", lambda *_: "rs-w")
     A = random_network(3000, 16, 2217)
     with pytest.warns(NeuprecondWarning, match=r"fill up.*6 times A's entries.*diagnose\(A\)"):
         M = load("auto", A, learned=learned)
