@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 VENV=.venv-mpi
 # The builds with 64-bit indices and with complex numbers are there to be tested against, too.
 PACKAGES=(
-    python3-petsc4py-real python3-petsc4py-64-real python3-petsc4py-complex
+    python3-petsc4py python3-petsc4py-real python3-petsc4py-64-real python3-petsc4py-complex
     python3-mpi4py openmpi-bin python3-venv
 )
 
