@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from neuprecond.operators.base import ApproximateInverse
-from neuprecond.operators.lanes import LANES, scatter_row, sparse_row
+from neuprecond.operators.lanes import LANES, NOTHING, scatter_row, sparse_row
 
 __all__ = ["FactoredInverse"]
 
@@ -107,10 +107,9 @@ def _apply_vector(indptr, indices, values, r):  # type: ignore[no-untyped-def]
 @numba.njit(cache=True, nogil=True, fastmath={"contract"})
 def _add_lanes(indptr, indices, values, X, Y):  # type: ignore[no-untyped-def]
     """Y += GᵀG X, both of LANES columns."""
-    nothing = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     for i in range(len(X)):
         start, stop = indptr[i], indptr[i + 1]
-        a = sparse_row(values, indices, start, stop, 1.0, X, nothing)
+        a = sparse_row(values, indices, start, stop, 1.0, X, NOTHING)
         scatter_row(values, indices, start, stop, a, Y)
 
 

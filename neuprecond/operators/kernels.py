@@ -11,6 +11,7 @@ import numpy as np
 
 from neuprecond.operators.lanes import (
     LANES,
+    NOTHING,
     dense_row,
     get,
     more,
@@ -181,7 +182,6 @@ def _lanes(  # type: ignore[no-untyped-def]
     flat = (pointers, places, entries, indptr, indices, values)
     columns = min(LANES, B.shape[1] - first)
     R, X, T, H = work[0], work[1], work[2], work[3]
-    nothing = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     for i in range(len(B)):
         own = np.int64(order[i]) if len(order) > 0 else i
         for c in range(columns):
@@ -215,11 +215,11 @@ def _lanes(  # type: ignore[no-untyped-def]
                 scatter_row(p_val, p_idx, p_ptr[i], p_ptr[i + 1], get(r, i), below)
         elif what == RESTORE:
             for i in range(n):
-                a = sparse_row(p_val, p_idx, p_ptr[i], p_ptr[i + 1], 1.0, above, nothing)
+                a = sparse_row(p_val, p_idx, p_ptr[i], p_ptr[i + 1], 1.0, above, NOTHING)
                 put(x, i, sparse_row(s_val, s_idx, s_ptr[i], s_ptr[i + 1], 1.0, r, a))
         elif what == DOWN:
             for i in range(n):
-                put(x, i, sparse_row(s_val, s_idx, s_ptr[i], s_ptr[i + 1], 1.0, r, nothing))
+                put(x, i, sparse_row(s_val, s_idx, s_ptr[i], s_ptr[i + 1], 1.0, r, NOTHING))
             below[:] = 0.0
             for i in range(n):
                 a = sparse_row(a_val, a_idx, a_ptr[i], a_ptr[i + 1], -1.0, x, get(r, i))

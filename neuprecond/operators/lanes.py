@@ -13,10 +13,12 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-__all__ = ["LANES", "dense_row", "get", "more", "put", "scatter_row", "sparse_row"]
+__all__ = ["LANES", "NOTHING", "dense_row", "get", "more", "put", "scatter_row", "sparse_row"]
 
 # Columns that go through a cycle together: as many as registers hold.
 LANES = 8
+#: A row of zeros.
+NOTHING = (0.0,) * LANES
 _ROW = types.UniTuple(types.float64, LANES)
 _VECTOR = ir.VectorType(ir.DoubleType(), LANES)
 # The array's own alignment: a vector may start anywhere in it.
@@ -57,10 +59,6 @@ def _added(builder: ir.IRBuilder, a: ir.Value, v: ir.Value, b: ir.Value) -> ir.V
     return builder.fadd(a, builder.fmul(_everywhere(builder, v), b, flags=_FAST), flags=_FAST)
 
 
-def _data(context: Any, builder: ir.IRBuilder, kind: types.Array, array: ir.Value) -> ir.Value:
-    return context.make_array(kind)(context, builder, array).data
-
-
 class _Rows:
     """The rows of an array of LANES columns, contiguous or some columns of another."""
 
@@ -84,6 +82,17 @@ class _Rows:
 
     def store(self, vector: ir.Value, i: ir.Value) -> None:
         self._builder.store(vector, self._place(i), align=_ALIGNED)
+
+
+def _entries(
+    context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any
+) -> tuple[ir.Value, ir.Value, _Rows]:
+    """Where values and columns of a sparse matrix are, and the rows it is multiplied with."""
+    kinds = signature.args
+    values, indices = (
+        context.make_array(kinds[k])(context, builder, arguments[k]).data for k in (0, 1)
+    )
+    return values, indices, _Rows(context, builder, kinds[5], arguments[5])
 
 
 def _column(builder: ir.IRBuilder, indices: ir.Value, k: ir.Value) -> ir.Value:
@@ -144,8 +153,7 @@ def sparse_row(
     """Give a + sign times the product of a row, entries start to stop, with X of (n, LANES)."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        values, indices = (_data(context, builder, signature.args[k], arguments[k]) for k in (0, 1))
-        X = _Rows(context, builder, signature.args[5], arguments[5])
+        values, indices, X = _entries(context, builder, signature, arguments)
         total = cgutils.alloca_once_value(builder, _vector(builder, arguments[6]))
         with cgutils.for_range(builder, arguments[3], start=arguments[2]) as loop:
             k = loop.index
@@ -193,8 +201,7 @@ def scatter_row(
     """Add to Y, of shape (n, LANES), what a row, entries start to stop, hands down of a."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        values, indices = (_data(context, builder, signature.args[k], arguments[k]) for k in (0, 1))
-        Y = _Rows(context, builder, signature.args[5], arguments[5])
+        values, indices, Y = _entries(context, builder, signature, arguments)
         row = _vector(builder, arguments[4])
         with cgutils.for_range(builder, arguments[3], start=arguments[2]) as loop:
             k = loop.index

@@ -10,6 +10,7 @@ import numpy as np
 
 from neuprecond.operators.lanes import (
     LANES,
+    NOTHING,
     dense_row,
     get,
     more,
@@ -208,11 +209,10 @@ def _forward_lanes(indptr, indices, values, R, X):  # type: ignore[no-untyped-de
 
 @numba.njit(**OPTIONS)
 def _backward_lanes(indptr, indices, values, d, X):  # type: ignore[no-untyped-def]
-    nothing = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     n = len(d)
     for t in range(n):
         i = np.uint64(n - 1 - t)
-        a = more(nothing, d[i], get(X, i))
+        a = more(NOTHING, d[i], get(X, i))
         put(X, i, sparse_row(values, indices, indptr[i], indptr[i + ONE], -1.0, X, a))
 
 
@@ -225,7 +225,6 @@ def _lanes(  # type: ignore[no-untyped-def]
     columns = min(LANES, B.shape[1] - first)
     R, X = work[0], work[1]
     last = len(kinds) - 1
-    nothing = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     for i in range(len(B)):
         for c in range(columns):
             R[i, c] = B[i, first + c]
@@ -237,7 +236,7 @@ def _lanes(  # type: ignore[no-untyped-def]
         if kinds[level] == REDUCED:
             ptr, idx, val = _matrix(slots[level, DOWN_], *flat)
             for i in range(end - hi):
-                put(below, i, sparse_row(val, idx, ptr[i], ptr[i + 1], 1.0, r, nothing))
+                put(below, i, sparse_row(val, idx, ptr[i], ptr[i + 1], 1.0, r, NOTHING))
             continue
         ptr, idx, val = _matrix(slots[level, LOWER_], *flat)
         _forward_lanes(ptr, idx, val, r, x)
@@ -266,7 +265,7 @@ def _lanes(  # type: ignore[no-untyped-def]
         if kinds[level] == REDUCED:
             ptr, idx, val = _matrix(slots[level, UP_], *flat)
             for i in range(hi - lo):
-                a = more(nothing, own[i], get(r, i))
+                a = more(NOTHING, own[i], get(r, i))
                 put(x, i, sparse_row(val, idx, ptr[i], ptr[i + 1], 1.0, above, a))
             continue
         ptr, idx, val = _matrix(slots[level, P_], *flat)
