@@ -9,7 +9,12 @@ from scipy import sparse
 
 from neuprecond import checks, expected, rows, spectrum, zoo
 from neuprecond.expected import Expected
-from neuprecond.hierarchy import block_size, near_null_scaling, unit_diagonal
+from neuprecond.hierarchy import (
+    are_near_null,
+    block_size,
+    near_null_scaling,
+    unit_diagonal,
+)
 from neuprecond.multilevel import reduce_exactly
 from neuprecond.operators.cycle import COARSEST
 from neuprecond.plain import as_plain
@@ -132,7 +137,8 @@ class Diagnosis:
         By what share of its diagonal the least dominant row is dominant, of A or of A scaled to a
         unit diagonal, whichever is more; negative if it is not.
     block_size : int
-        Unknowns that come together: 1, or 2 to 6 where rows have entries in whole blocks.
+        Unknowns that come together, as the displacements of a node: 1, or 2 to 6 where rows have
+        entries in whole blocks and constants of each component have little energy.
     components, isolated : int
         Parts of A's graph, and those of a single unknown.
     largest_component : int
@@ -336,7 +342,7 @@ def diagnose(A: object, B: object = None) -> Diagnosis:
         empty_rows=int((lengths == 0).sum()),
         dominant_rows=_dominant_rows(matrix),
         dominance=least_dominance(abs(positive)) if (d != 0).all() else -math.inf,
-        block_size=block_size(matrix),
+        block_size=_displacements(matrix),
         components=int(parts),
         isolated=int((sizes == 1).sum()),
         largest_component=int(sizes.max()),
@@ -379,6 +385,13 @@ def _symmetry(A: sparse.csr_array) -> tuple[float, bool]:
     scaled = sparse.csr_array((A.data / top, A.indices, A.indptr), shape=A.shape)
     off = float(abs(scaled - scaled.conj().T).max())
     return off, off <= checks.SYMMETRY_TOLERANCE
+
+
+def _displacements(A: sparse.csr_array) -> int:
+    size = block_size(A)
+    if size == 1:
+        return 1
+    return size if are_near_null(A, np.eye(size)[np.arange(A.shape[0]) % size]) else 1
 
 
 def _dominant_rows(A: sparse.csr_array) -> float:

@@ -11,7 +11,11 @@ from scipy.sparse.csgraph import reverse_cuthill_mckee
 
 from neuprecond import rows
 from neuprecond.errors import NotDefiniteError
-from neuprecond.interpolation import classical_interpolation
+from neuprecond.interpolation import (
+    classical_interpolation,
+    minimised_aggregates,
+    minimised_splitting,
+)
 
 __all__ = [
     "BASES",
@@ -20,7 +24,9 @@ __all__ = [
     "Elimination",
     "KeptLevel",
     "Level",
+    "are_near_null",
     "block_size",
+    "by_evolution",
     "coarsen",
     "components_apart",
     "eliminate",
@@ -28,6 +34,7 @@ __all__ = [
     "galerkin_pair",
     "has_hubs",
     "is_aggregated",
+    "is_minimised",
     "largest_eigenpair",
     "largest_eigenvalue",
     "largest_of",
@@ -44,20 +51,22 @@ class Base:
     Attributes
     ----------
     measure : str
-        Of strength: "classical", entries over their row's largest; "evolution"; both are split by
-        Ruge and Stüben. Or "symmetric", entries over their two diagonals, for smoothed aggregates.
+        Of strength: "classical", entries over their row's largest; "symmetric", entries over their
+        two diagonals; or "evolution".
     threshold : float
         Couplings are strong from here on; of evolution strength, less than so many times as far as
         the nearest.
+    aggregates : bool
+        Coarse unknowns stand for aggregates; otherwise rows are split by Ruge and Stüben.
+    minimised : bool
+        Interpolation of least energy on a wider pattern, instead of one damped Jacobi step on
+        aggregates, or instead of Ruge and Stüben's from direct neighbours.
     """
 
     measure: str
     threshold: float
-
-    @property
-    def aggregates(self) -> bool:
-        """Whether coarse unknowns stand for aggregates."""
-        return self.measure == "symmetric"
+    aggregates: bool = False
+    minimised: bool = False
 
 
 #: Ways to coarsen, by name. Which threshold is right depends on the matrix: what elimination leaves
@@ -65,19 +74,20 @@ class Base:
 #: of the other, and rounding is not to decide on that.
 BASES = {
     "rs10": Base("classical", 0.1),
-    "rs15": Base("classical", 0.15),
     "rs": Base("classical", 0.25),
     "rs50": Base("classical", 0.49),
     "evo": Base("evolution", 4.0),
-    "sa": Base("symmetric", 0.08),
-    "sa5": Base("symmetric", 0.05),
-    "sa3": Base("symmetric", 0.03),
-    "sa0": Base("symmetric", 0.0),
+    "sa": Base("symmetric", 0.08, aggregates=True),
+    "sa5": Base("symmetric", 0.05, aggregates=True),
+    "sa3": Base("symmetric", 0.03, aggregates=True),
+    "sa0": Base("symmetric", 0.0, aggregates=True),
+    "root": Base("evolution", 4.0, aggregates=True, minimised=True),
+    "min": Base("evolution", 4.0, minimised=True),
 }
 #: Aggregates as they are: a coarse matrix has never more entries than its fine one. What is left
 #: where the others fill up.
 LUMPED = "lumped"
-_STRENGTHS = {**BASES, LUMPED: Base("symmetric", 0.0)}
+_STRENGTHS = {**BASES, LUMPED: Base("symmetric", 0.0, aggregates=True)}
 
 # Ritz values approach the largest eigenvalue from below; this covers what few steps leave out.
 EIGENVALUE_SAFETY = 1.05
@@ -113,6 +123,9 @@ BETWEEN_NODES = 0.08
 # rows touch is there, as far as some rows show it, and so much more than where blocks start an
 # unknown later: a band has whole blocks wherever one starts.
 LARGEST_BLOCK, BLOCK_FILL, SAMPLED_BLOCKS, CLEARLY = 6, 0.6, 2048, 0.18
+# Energy of constants of one component over that of unknowns that are not coupled: .003 to .1 of
+# displacements, also where few nodes are far from what holds them; .5 of discontinuous elements.
+MOST_ENERGY = 0.3
 
 
 @dataclass(frozen=True)
@@ -427,6 +440,21 @@ def is_aggregated(base: str) -> bool:
     return _STRENGTHS[base].aggregates
 
 
+def is_minimised(base: str) -> bool:
+    """Whether the interpolation of a base has the least energy that its pattern allows."""
+    return _STRENGTHS[base].minimised
+
+
+def by_evolution(base: str) -> bool:
+    """Whether a base measures strength by evolution, which asks for an eigenvalue."""
+    return _STRENGTHS[base].measure == "evolution"
+
+
+def without_hubs(base: str) -> str:
+    """What to take where `has_hubs` holds: evolution strength is not to be had there."""
+    return "rs" if by_evolution(base) else base
+
+
 def _strength(
     A: sparse.csr_array,
     base: str,
@@ -435,10 +463,8 @@ def _strength(
 ) -> sparse.csr_array:
     """Strong connections; those that are split by Ruge and Stüben without a diagonal.
 
-    Of a part of a matrix, ``largest`` is an eigenvalue of the whole, whose hubs were looked for.
+    Of a part of a matrix, ``largest`` is an eigenvalue of the whole.
     """
-    if base == "evo" and largest is None and has_hubs(A):
-        base = "rs"
     measure, threshold = _STRENGTHS[base].measure, _STRENGTHS[base].threshold
     if measure == "classical":
         return _pattern(rows.classical_strength(*rows.csr(A), threshold), A.shape)
@@ -452,7 +478,10 @@ def _strength(
     d = A.diagonal()
     d[d == 0.0] = 1.0
     parts = rows.evolution_strength(*rows.csr(A), d, 1.0 / max(largest, 1e-300), threshold)
-    return _pattern(parts, A.shape)
+    strong = _pattern(parts, A.shape)
+    if _STRENGTHS[base].aggregates:
+        strong = sparse.csr_array(strong + sparse.eye_array(A.shape[0], format="csr"))
+    return strong
 
 
 def _pattern(parts: tuple[np.ndarray, np.ndarray], shape: tuple[int, int]) -> sparse.csr_array:
@@ -538,6 +567,25 @@ def components_apart(A: sparse.csr_array) -> int:
     return 1
 
 
+def are_near_null(A: sparse.csr_array, B: np.ndarray) -> bool:
+    """Whether constants of each component have little energy, as displacements have.
+
+    Parameters
+    ----------
+    A : csr_array, shape (n, n)
+    B : ndarray, shape (n, k)
+        Ones at the unknowns of a component, zero elsewhere.
+
+    Examples
+    --------
+    >>> A = sparse.csr_array(pyamg.gallery.poisson((20, 20), format="csr"))
+    >>> are_near_null(A, np.ones((400, 1))), are_near_null(A, np.eye(2)[np.arange(400) % 2])
+    (True, False)
+    """
+    energy = abs(np.vdot(B, A @ B))
+    return bool(energy <= MOST_ENERGY * (np.abs(A.diagonal()) @ B).sum())
+
+
 def _fill(A: sparse.csr_array, k: int, some: np.ndarray, node: np.ndarray) -> float:
     """Share of the k × k blocks' entries that are there; 0 where every node has all the others.
 
@@ -617,10 +665,12 @@ def _aggregate(
     member: sparse.csr_array | None = None,
     *,
     smooth: bool = True,
+    minimised: bool = False,
 ) -> tuple[sparse.csr_array, np.ndarray, np.ndarray, np.ndarray]:
     """Aggregate the standard way, fit to B and smooth by one damped Jacobi step.
 
-    Returns P, roots, coarse B, and the aggregate that each coarse unknown belongs to.
+    Or, where that is asked for and constants are near-null, minimise the energy. Returns P, roots,
+    coarse B, and the aggregate that each coarse unknown belongs to.
     """
     aggregates, roots = pyamg.aggregation.standard_aggregation(strong)
     nc = aggregates.shape[1]
@@ -657,6 +707,9 @@ def _aggregate(
     if not smooth:
         return tentative, np.asarray(roots), Bc, owner
     weight = 4.0 / 3.0 / largest_eigenvalue(scaled_A)
+    if minimised:
+        P = minimised_aggregates(A, tentative, strong, np.asarray(roots), weight)
+        return P, np.asarray(roots), Bc, owner
     step = sparse.csr_array(A @ tentative)
     d = A.diagonal()
     step.data *= np.repeat(-weight / np.where(d > 0.0, d, np.inf), np.diff(step.indptr))
@@ -701,6 +754,8 @@ def coarsen(
     Computing 56, 1996.
     L. N. Olson, J. Schroder, R. S. Tuminaro, A new perspective on strength measures in algebraic
     multigrid, Numer. Linear Algebra Appl. 17, 2010.
+    L. N. Olson, J. Schroder, R. S. Tuminaro, A general interpolation strategy for algebraic
+    multigrid using energy minimization, SIAM J. Sci. Comput. 33, 2011.
 
     Examples
     --------
@@ -720,13 +775,20 @@ def coarsen(
         # In the unknowns x / v, constants are near-null: the textbook case PyAMG is written for.
         flat = A if v is None else scaled(A, v)
         near_null = 1.0 / s if v is None else v / s
+        if kept is None and by_evolution(base) and has_hubs(A):
+            base = without_hubs(base)
         strong = sparse.csr_array(_strength(flat, base, scaled_A)) if kept is None else kept.strong
+        minimised = is_minimised(base)
         if is_aggregated(base):
             ones, smooth = np.ones((A.shape[0], 1)), base != LUMPED
-            P, roots, Bc, owner = _aggregate(flat, scaled_A, strong, ones, smooth=smooth)
+            P, roots, Bc, owner = _aggregate(
+                flat, scaled_A, strong, ones, smooth=smooth, minimised=minimised
+            )
         else:
             known_roots = None if kept is None else kept.roots
             P, roots = _split_and_interpolate(flat, strong, known_roots)
+            if minimised and len(roots):
+                P = minimised_splitting(flat, P, strong, roots)
             Bc, owner = np.ones((len(roots), 1)), np.arange(len(roots))
         if v is not None:
             P.data *= np.repeat(v, np.diff(P.indptr))

@@ -51,6 +51,7 @@ __all__ = [
     "learns_on",
     "on_matrix",
     "reduce_exactly",
+    "revisited",
     "smoother_diagonal",
 ]
 
@@ -98,18 +99,19 @@ PLANS = {
     "rs10": Plan(("rs10",), (1,)),
     "rs10-w": Plan(("rs10",), (1, 2, 1)),
     "rs-w": Plan(("rs",), (1, 1, 2)),
-    "rs15/sa5-w": Plan(("rs15", "sa5"), (1, 2, 1)),
     "rs50/sa5-w": Plan(("rs50", "sa5"), (1, 2, 1)),
     "sa": Plan(("sa",), (1,)),
-    "sa-w": Plan(("sa",), (1, 2, 1)),
     "sa5": Plan(("sa5",), (1,)),
     "sa5-w": Plan(("sa5",), (1, 2, 1)),
     "sa3-w": Plan(("sa3",), (1, 2, 1)),
     "sa0-w": Plan(("sa0",), (1, 2, 1)),
-    "evo": Plan(("evo",), (1,)),
-    "evo-w": Plan(("evo",), (1, 2, 1)),
-    "evo-f": Plan(("evo",), (1,), "fsai"),
     "sa5-f": Plan(("sa5",), (1,), "fsai"),
+    "evo": Plan(("evo",), (1,)),
+    "root": Plan(("root",), (1,)),
+    "root-w": Plan(("root",), (1, 2, 1)),
+    "min": Plan(("min",), (1,)),
+    "min-w": Plan(("min",), (1, 2, 1)),
+    "min-f": Plan(("min",), (1,), "fsai"),
 }
 #: For what is inverted at once.
 FOR_SMALL = Plan(("rs",), (1,))
@@ -444,6 +446,24 @@ def interpolated_as_before(
         kept=M.kept,
         setup_seconds=seconds,
     )
+
+
+def revisited(M: Cycle, plan: Plan) -> Cycle:
+    """M with the visits of another plan, of the same bases and smoother, without a setup.
+
+    Examples
+    --------
+    >>> A = sparse.csr_array(sparse.diags_array([-1.0, 2.5, -1.0], offsets=[-1, 0, 1],
+    ...                                         shape=(900, 900)))
+    >>> M = build_cycle(A, None, plan=PLANS["sa5"])
+    >>> revisited(M, PLANS["sa5-w"]).density >= M.density
+    True
+    """
+    eliminated = sum(M.level(k).eliminated for k in range(M.levels - 1))
+    coarsened = len(M.kept.levels)
+    smoothed_only = M.levels - 1 - eliminated - coarsened
+    visits = [1] * eliminated + [plan.visit(k) for k in range(coarsened)] + [1] * smoothed_only
+    return M.revisited(visits, replace(M.kept, plan=plan))
 
 
 def _candidates(

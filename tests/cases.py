@@ -241,6 +241,7 @@ DEFINITE: dict[str, Case] = {
     "jumps": Case("trained on; blocks", _drawn("jumps", 18, 330)),
     "stretched": Case("trained on; long cells", _drawn("stretched", 18, 331)),
     "fe2d": Case("unstructured mesh", _drawn("fe2d", 16, 332)),
+    "fibres": Case("bending directions", _drawn("fibres", 16, 397, epsilon=1e-3)),
     "fe3d": Case("tetrahedra", _drawn("fe3d", 6, 333)),
     "elasticity2d": Case("two unknowns a node, without B", _drawn("elasticity2d", 10, 334)),
     "elasticity3d": Case("three unknowns a node, without B", _drawn("elasticity3d", 4, 335)),

@@ -9,6 +9,7 @@ import neuprecond
 from neuprecond import checks, problems
 from neuprecond.hierarchy import block_size, components_apart
 from neuprecond.multilevel import PLANS, build_cycle
+from neuprecond.zoo.model import components
 
 SCALAR = sorted(set(problems.FAMILIES) - {"elasticity2d", "elasticity3d", "saddle"})
 
@@ -93,6 +94,46 @@ def test_definite_and_symmetric(family):
     X = M @ np.eye(A.shape[0])
     assert abs(X - X.T).max() <= 1e-10 * abs(X).max()
     assert np.linalg.eigvalsh(0.5 * (X + X.T))[0] > 0
+
+
+def interior_penalty(size):
+    """Linear discontinuous elements on triangles, the three unknowns of an element together."""
+    skfem = pytest.importorskip("skfem")
+    from skfem.helpers import dot, grad
+
+    mesh = skfem.MeshTri.init_tensor(*[np.linspace(0.0, 1.0, size + 1)] * 2)
+    element = skfem.ElementTriDG(skfem.ElementTriP1())
+
+    @skfem.BilinearForm
+    def inside(u, v, w):
+        return dot(grad(u), grad(v))
+
+    @skfem.BilinearForm
+    def between(u, v, w):
+        sides = [(-1.0) ** side for side in w.idx]
+        jumps = sides[0] * sides[1] * u * v
+        flux = sides[1] * v * dot(grad(u), w.n) + sides[0] * u * dot(grad(v), w.n)
+        return 10.0 / w.h * jumps - 0.5 * flux
+
+    @skfem.BilinearForm
+    def around(u, v, w):
+        return 10.0 / w.h * u * v - dot(grad(u), w.n) * v - dot(grad(v), w.n) * u
+
+    faces = [skfem.InteriorFacetBasis(mesh, element, side=side) for side in (0, 1)]
+    A = inside.assemble(skfem.Basis(mesh, element)) + skfem.asm(between, faces, faces)
+    A = A + around.assemble(skfem.FacetBasis(mesh, element))
+    return checks.as_csr((A + A.T) / 2.0)
+
+
+def test_unknowns_of_a_discontinuous_element_are_no_components():
+    A = interior_penalty(24)
+    assert block_size(A) == 3
+    assert components(A) == (None, None)
+    for family in ("elasticity2d", "elasticity3d"):
+        assert components(checks.as_csr(elasticity(family).A))[0] is not None
+    b = np.random.default_rng(5502).standard_normal(A.shape[0])
+    M = neuprecond.load("auto", A)
+    assert neuprecond.solve(A, b, M=M, maxiter=25).converged
 
 
 def test_modes_that_are_given_go_first():

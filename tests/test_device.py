@@ -63,9 +63,9 @@ def nothing_to_coarsen():
 INVERSES = {
     "eliminated first": lambda: of_plan("rs10"),
     "nothing eliminated": lambda: of_plan("rs-w", "anisotropic"),
-    "W-cycle": lambda: of_plan("rs15/sa5-w", size=64),
-    "W-cycle below": lambda: of_plan("evo-w", "delaunay", 4000),
-    "twin": lambda: of_plan("sa-w", learned=False),
+    "W-cycle": lambda: of_plan("rs50/sa5-w", size=64),
+    "W-cycle below": lambda: of_plan("min-w", "delaunay", 4000),
+    "twin": lambda: of_plan("sa5-w", learned=False),
     "inverted at once": lambda: of_plan("rs10", size=6),
     "nothing to coarsen": nothing_to_coarsen,
     "negated": negated,

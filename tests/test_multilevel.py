@@ -21,7 +21,7 @@ from neuprecond.hierarchy import (
     unit_diagonal,
 )
 from neuprecond.inference import level_network
-from neuprecond.multilevel import LARGEST_COMPLEXITY, PLANS, Plan, build_cycle
+from neuprecond.multilevel import LARGEST_COMPLEXITY, PLANS, Plan, build_cycle, revisited
 from neuprecond.operators.cycle import COARSEST, Cycle
 from neuprecond.zoo.choose import MULTILEVEL
 
@@ -209,7 +209,7 @@ def test_a_multiple_has_the_inverse_divided_by_it(name, values):
 @pytest.mark.parametrize(
     "name", ["lognormal", "anisotropic", "delaunay", "roads", "attachment", "fe2d", "random-357"]
 )
-@pytest.mark.parametrize("plan", ["rs10", "evo-w", "sa", "rs15/sa5-w"])
+@pytest.mark.parametrize("plan", ["rs10", "min-w", "sa", "rs50/sa5-w"])
 def test_scaling_on_both_sides_is_undone(name, plan, values):
     """With the near-null vector scaled along, to the last bit for powers of two."""
     A = made(name)
@@ -308,7 +308,7 @@ def test_components_that_end_in_one_unknown():
 def test_near_null_vectors_are_used(name, values):
     A, B = NEAR_NULL[name].make()
     A = checks.as_csr(A)
-    plan = "sa-w" if B.shape[1] > 1 else "rs10"
+    plan = "sa5-w" if B.shape[1] > 1 else "rs10"
     M = built(A, values, plan, B=B)
     require_definite(A, M)
     b = np.random.default_rng(2214).standard_normal(A.shape[0])
@@ -319,7 +319,7 @@ def test_near_null_vectors_are_used(name, values):
 def test_the_matrix_does_not_change(name):
     A = made(name)
     kept = copy.deepcopy(A)
-    for plan in ("rs10", "evo-f", "sa"):
+    for plan in ("rs10", "min-f", "sa"):
         built(A, "packaged", plan)
     for part in ("data", "indices", "indptr"):
         assert np.array_equal(getattr(A, part), getattr(kept, part))
@@ -472,3 +472,19 @@ def test_good_orders_trees_and_nodes_stay(monkeypatch):
     r = np.random.default_rng(96).standard_normal(A.shape[0])
     np.testing.assert_allclose(one @ r, other @ r, rtol=1e-9)
     assert one.order is not None
+
+
+@pytest.mark.parametrize("name", ["lognormal", "anisotropic", "fe3d", "attachment", "random-357"])
+def test_other_visits_need_no_setup(name):
+    """Plans of the same bases and smoother differ in how often levels are run only."""
+    A = made(name)
+    r = np.random.default_rng(2230).standard_normal(A.shape[0])
+    for plan in ("rs10", "sa5", "root", "min"):
+        for start, end in ((plan, f"{plan}-w"), (f"{plan}-w", plan)):
+            M = built(A, "packaged", start)
+            before = M @ r
+            other, expected = revisited(M, PLANS[end]), built(A, "packaged", end)
+            assert np.array_equal(other @ r, expected @ r)
+            assert other.density == expected.density
+            assert other.kept.plan == PLANS[end]
+            assert np.array_equal(M @ r, before)

@@ -59,7 +59,7 @@ def two_sided(plan):
 #: Every kind of operator, with the matrix it was made for.
 OPERATORS = {
     **{f"cycle-{plan}": through(plan) for plan in PLANS},
-    "twin": through("evo-w", learned=False),
+    "twin": through("min-w", learned=False),
     "inverted": lambda: (
         poisson(8),
         build_cycle(checks.as_csr(poisson(8)), None, plan=PLANS["rs10"]),
@@ -268,7 +268,7 @@ def test_setup_in_eight_threads_is_the_serial_one():
 
     def setup(k):
         A = matrices[k % len(matrices)]
-        return model.precondition(A, plan="evo-f" if k % 2 else "evo-w") @ np.ones(A.shape[0])
+        return model.precondition(A, plan="min-f" if k % 2 else "min-w") @ np.ones(A.shape[0])
 
     expected = [setup(k) for k in range(8)]
     with ThreadPoolExecutor(8) as pool:
@@ -284,7 +284,7 @@ from neuprecond import problems
 
 M = pickle.load(open(sys.argv[1], "rb"))
 print(hashlib.sha256(np.ascontiguousarray(M @ np.eye(M.shape[0])[:, :20])).hexdigest())
-for plan in ("rs-w", "evo-f", "sa", "rs15/sa5-w"):
+for plan in ("rs-w", "min-f", "sa", "rs50/sa5-w"):
     A = problems.draw("anisotropic", 24, np.random.default_rng(2301)).A
     N = neuprecond.load_model("MODEL").precondition(A, plan=plan)
     print(hashlib.sha256(np.ascontiguousarray(N @ np.eye(N.shape[0])[:, :20])).hexdigest())
@@ -301,12 +301,12 @@ def test_a_fresh_process_makes_the_same_bits(tmp_path):
 
     A = grid()
     model = load_model(MULTILEVEL)
-    M = model.precondition(A, plan="rs15/sa5-w")
+    M = model.precondition(A, plan="rs50/sa5-w")
     path = tmp_path / "M.pickle"
     path.write_bytes(pickle.dumps(M))
     command = [sys.executable, "-c", SCRIPT.replace("MODEL", MULTILEVEL), str(path)]
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    plans = ("rs-w", "evo-f", "sa", "rs15/sa5-w")
+    plans = ("rs-w", "min-f", "sa", "rs50/sa5-w")
     expected = [fingerprint(M), *(fingerprint(model.precondition(A, plan=plan)) for plan in plans)]
     assert lines == expected
 

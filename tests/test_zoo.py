@@ -929,7 +929,7 @@ def test_global_state_is_left_alone():
     for A in (DEFINITE["anisotropic"].make(), OTHER["advection"].make(), poisson(30)):
         quiet("auto", A, check="probe")
     model = load_model(MULTILEVEL)
-    for plan in ("evo-f", "sa", "rs10"):
+    for plan in ("min-f", "sa", "rs10"):
         model.precondition(poisson(20), plan=plan)
     after = np.random.get_state()  # noqa: NPY002
     assert np.array_equal(state[1], after[1])

@@ -27,10 +27,12 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from scipy import sparse
 from scipy.sparse.linalg import LinearOperator
+from unseen import UNSEEN
 
 import neuprecond
-from neuprecond import problems
+from neuprecond import checks, problems
 from neuprecond.classical import precondition
 from neuprecond.report.bench import OWN, own_cycle
 
@@ -62,6 +64,8 @@ class Case:
         Name of the file of near-null vectors, for a file that has some and is to be given them.
     limit : float
         Seconds after which a setup is given up, tried first in a process of its own; 0 for none.
+    make : callable or None
+        Draws the matrix, where it is of no family that the package has.
     """
 
     name: str
@@ -70,27 +74,33 @@ class Case:
     parameters: Mapping[str, float] = field(default_factory=dict)
     modes: str = ""
     limit: float = 0.0
+    make: Callable[[np.random.Generator], sparse.csr_array] | None = None
 
     @property
-    def is_file(self) -> bool:
-        """Whether the matrix is a real one; only its right-hand side is drawn then."""
-        return self.family not in problems.FAMILIES
+    def is_family(self) -> bool:
+        """Whether the package draws it."""
+        return self.family in problems.FAMILIES
 
     def seeds(self, count: int) -> tuple[int, ...]:
         """The first test seeds."""
-        family = "poisson2d" if self.is_file else self.family
+        family = self.family if self.is_family else "poisson2d"
         return tuple(problems.split(family, "test").seeds[:count])
 
     @property
     def power(self) -> str:
         """What a size is raised to for the number of unknowns."""
-        if self.is_file:
+        if not self.is_family:
             return ""
         return "³" if problems.FAMILIES[self.family].dimension == "3-D" else "²"
 
     def draw(self, size: int, seed: int) -> problems.Problem:
-        """Draw the problem of that size and seed."""
-        if self.is_file:
+        """Draw the problem of that size and seed; of a real one the right-hand side only."""
+        if self.make is not None:
+            rng = np.random.default_rng(seed)
+            A = checks.as_csr(self.make(rng))
+            A = checks.as_csr((A + A.T) / 2.0)
+            return problems.Problem(A, rng.standard_normal(A.shape[0]), None, self.family)
+        if not self.is_family:
             A = problems.read(MATRICES / f"{self.family}.npz")
             B = problems.read_vectors(MATRICES / self.modes) if self.modes else None
             b = np.random.default_rng(seed).standard_normal(A.shape[0])
@@ -245,6 +255,15 @@ SUITES = {
         bar=("sa08", "rs"),
         panel=TUNED,
         near_null=True,
+    ),
+    "unseen": Suite(
+        model="auto",
+        # Sizes differ from seed to seed: what is said is about the problem.
+        cases=tuple(
+            Case(name, name, (0,), make=make, limit=120.0) for name, make in UNSEEN.items()
+        ),
+        bar=("sa08", "rs"),
+        panel=TUNED,
     ),
     "elasticity": Suite(
         model="diffusion2d",

@@ -1,5 +1,6 @@
 """The multigrid cycle as a SciPy operator: sparse products and one small dense solve."""
 
+import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -229,27 +230,53 @@ class Cycle(ApproximateInverse):
         self._bottom = np.ascontiguousarray(_bottom_inverse(bottom.toarray()))
         self._visits = [1, *visits[1 : len(levels)]]
         self._eliminated = [level.eliminated for level in levels]
-        cost, times = 0.0, 1
-        for level, matrix in enumerate(levels):
-            times *= self._visits[level]
-            again = times // 2 if self._visits[level] == 2 else 0
-            a, p = matrix.A.nnz, matrix.P.nnz
-            if matrix.eliminated:
-                cost += times * (matrix.S.nnz + 2 * p)
-            else:
-                cost += times * (2 * a + 2 * matrix.S.nnz + 2 * p) + again * a
-        cost += times * self._bottom.size
-        complexity = (sum(level.A.nnz for level in levels) + bottom.nnz) / max(nnz, 1)
+        self._nnz = max(nnz, 1)
+        complexity = (sum(level.A.nnz for level in levels) + bottom.nnz) / self._nnz
         super().__init__(
             len(s),
             model=model,
             kind="multilevel",
             learned=learned,
-            density=cost / max(nnz, 1),
+            density=self._cost() / self._nnz,
             levels=len(levels) + 1,
             operator_complexity=complexity,
             setup_seconds=setup_seconds,
         )
+
+    def _cost(self) -> float:
+        """Multiplications of one cycle."""
+        cost, times = 0.0, 1
+        for level, visits in enumerate(self._visits):
+            times *= visits
+            again = times // 2 if visits == 2 else 0
+            a, s, p = np.diff(self._entries)[3 * level : 3 * level + 3]
+            if self._eliminated[level]:
+                cost += times * (s + 2 * p)
+            else:
+                cost += times * (2 * a + 2 * s + 2 * p) + again * a
+        return float(cost + times * self._bottom.size)
+
+    def revisited(self, visits: Sequence[int], kept: Any) -> "Cycle":
+        """The same levels, run another number of times; nothing is set up anew or copied.
+
+        Parameters
+        ----------
+        visits : sequence of int
+            As for `Cycle`.
+        kept : object
+            As for `Cycle`.
+
+        Returns
+        -------
+        Cycle
+        """
+        other = copy.copy(self)
+        levels = [self.level(k) for k in range(self.levels - 1)]
+        other._visits = [1, *visits[1 : len(levels)]]
+        other._schedule = _schedule(levels, visits)
+        other.kept = kept
+        other.density = other._cost() / self._nnz
+        return other
 
     def level(self, level: int) -> CycleLevel:
         """Views of the matrices of a level, 0 the finest, in the order of `order`."""

@@ -3,7 +3,8 @@
 What differs from one process: a rank coarsens its own rows only, as GAMG and BoomerAMG do, and
 eliminated unknowns are chosen rank by rank. What is the same, given that: every value, since
 interpolation and the network see a halo of the rows of other ranks, and eigenvalues, weights and
-statistics are those of the whole matrix.
+statistics are those of the whole matrix. Only the lengths of the steps to interpolation of least
+energy are those of a rank's halo.
 """
 
 from collections.abc import Callable
@@ -33,12 +34,19 @@ from neuprecond.hierarchy import (
     _require_not_indefinite,
     _split_and_interpolate,
     _strength,
+    by_evolution,
     is_aggregated,
+    is_minimised,
     node_numbers,
     scaled,
     unit_diagonal,
+    without_hubs,
 )
-from neuprecond.interpolation import classical_interpolation
+from neuprecond.interpolation import (
+    classical_interpolation,
+    minimised_aggregates,
+    minimised_splitting,
+)
 from neuprecond.multilevel import (
     FRACTION_OF_BLOCKS,
     LARGEST_COMPLEXITY,
@@ -477,10 +485,10 @@ def _split(halo: Halo, base: str, v: np.ndarray | None, comm: MPI.Comm) -> _Part
     local, own = halo.A, halo.own
     scaled_A, s = unit_diagonal(local)
     flat = local if v is None else scaled(local, v)
-    if base == "evo" and _has_hubs(halo, comm):
-        base = "rs"
+    if by_evolution(base) and _has_hubs(halo, comm):
+        base = without_hubs(base)
     largest = None
-    if base == "evo":
+    if by_evolution(base):
         largest = _largest_eigenvalue(halo, scaled_A[own], comm, steps=EVOLUTION_STEPS, safety=1.0)
     with agreed(comm):
         strong = sparse.csr_array(local.shape)
@@ -509,7 +517,9 @@ def _split(halo: Halo, base: str, v: np.ndarray | None, comm: MPI.Comm) -> _Part
             # A root outside of the halo is that of a row far from this rank's own: any row does.
             place = np.minimum(np.searchsorted(halo.ids, ids[example]), len(halo.ids) - 1)
             roots = np.where(halo.ids[place] == ids[example], place, example)
-            if weight:
+            if is_minimised(base):
+                P = minimised_aggregates(flat, P, strong, roots, weight)
+            elif weight:
                 step = sparse.csr_array(flat @ P)
                 d = flat.diagonal()
                 step.data *= np.repeat(-weight / np.where(d > 0, d, np.inf), np.diff(step.indptr))
@@ -517,6 +527,8 @@ def _split(halo: Halo, base: str, v: np.ndarray | None, comm: MPI.Comm) -> _Part
         else:
             coarse_ids, roots = numbers[member], member
             P = classical_interpolation(flat, strong, numbers >= 0)
+            if is_minimised(base) and len(roots):
+                P = minimised_splitting(flat, P, strong, roots)
         near_null = 1.0 / s if v is None else v / s
         P.data *= np.repeat(near_null, np.diff(P.indptr))
         P.sort_indices()

@@ -59,6 +59,7 @@ FAMILIES: dict[str, Family] = {
         "stretched", diffusion.stretched, "2-D", True, "Poisson on a stretched grid"
     ),
     "fe2d": Family("fe2d", meshes.fe2d, "2-D", True, "diffusion on random triangles"),
+    "fibres": Family("fibres", meshes.fibres, "2-D", True, "anisotropy along bending fibres"),
     "fe3d": Family("fe3d", meshes.fe3d, "3-D", True, "diffusion on irregular tetrahedra"),
     "elasticity2d": Family(
         "elasticity2d", meshes.elasticity2d, "2-D", True, "clamped plate, 2 unknowns a node"

@@ -13,7 +13,7 @@ from scipy import sparse, spatial
 from neuprecond.problems.diffusion import smooth_field
 from neuprecond.problems.family import Problem, chosen, constant, log_uniform, made, started
 
-__all__ = ["elasticity2d", "elasticity3d", "fe2d", "fe3d", "rigid_body_modes"]
+__all__ = ["elasticity2d", "elasticity3d", "fe2d", "fe3d", "fibres", "rigid_body_modes"]
 
 
 def fe2d(
@@ -126,6 +126,94 @@ def fe3d(
     A = _stiffness(skfem, mesh, skfem.ElementTetP1(), skfem.ElementTetP0(), k)
     parameters: dict[str, float | int | str] = {"size": size, "sigma": sigma, "jitter": jitter}
     return made("fe3d", A, rng, parameters, B=constant(A.shape[0]))
+
+
+def fibres(
+    size: int,
+    rng: Generator,
+    *,
+    epsilon: float | None = None,
+    bend: float | None = None,
+    element: str | None = None,
+) -> Problem:
+    """Finite elements for -div(K grad u) = f where the direction of strong coupling bends.
+
+    K = Q diag(1, ε) Qᵀ in each element, Q a rotation by θ; θ is a direction drawn at random plus a
+    smooth Gaussian field, as of the fibres in wood, muscle or composites. u = 0 on the whole
+    boundary of the unit square.
+
+    Parameters
+    ----------
+    size : int
+        Inner corners along a side, n = size².
+    rng : Generator
+        Draws ε, the bend, the elements, the field and b.
+    epsilon : float or None
+        ε, drawn from 1e-4 to 0.3 (uniform in the logarithm) by default.
+    bend : float or None
+        Standard deviation of θ in radians, drawn from 0 to 1 by default.
+    element : {"triangles", "squares"} or None
+        Linear on squares cut in two, or bilinear; drawn by default.
+
+    Returns
+    -------
+    Problem
+        7 or 9 entries a row, some of them positive off the diagonal. κ(A) grows as size², faster
+        for small ε; no direction of the grid follows the fibres.
+
+    Raises
+    ------
+    ImportError
+        If scikit-fem is not installed.
+
+    References
+    ----------
+    J. B. Schroder, Smoothed aggregation solvers for anisotropic diffusion, Numer. Linear Algebra
+    Appl. 19(2), 2012.
+
+    Examples
+    --------
+    >>> problem = fibres(5, np.random.default_rng(7), element="triangles")
+    >>> problem.A.shape
+    (25, 25)
+    """
+    size = started(size, rng)
+    skfem = _scikit_fem()
+    epsilon = chosen("epsilon", epsilon, log_uniform(rng, 1e-4, 0.3), least=1e-12)
+    bend = chosen("bend", bend, rng.uniform(0.0, 1.0), least=0.0, most=10.0)
+    drawn = str(rng.choice(["triangles", "squares"]))
+    element = drawn if element is None else element
+    if element not in ("triangles", "squares"):
+        raise ValueError(f'element must be "triangles" or "squares", got {element!r}.')
+    of_triangles = element == "triangles"
+    side = np.linspace(0.0, 1.0, size + 2)
+    mesh = (skfem.MeshTri if of_triangles else skfem.MeshQuad).init_tensor(side, side)
+    centres = mesh.p[:, mesh.t].mean(axis=1)
+    theta = rng.uniform(0.0, np.pi) + bend * _field(centres, size, size / 6.0, rng)
+    along = np.cos(theta), np.sin(theta)
+    linear = skfem.ElementTriP1() if of_triangles else skfem.ElementQuad1()
+    flat = skfem.ElementTriP0() if of_triangles else skfem.ElementQuad0()
+    basis = skfem.Basis(mesh, linear)
+    in_elements = basis.with_element(flat)
+
+    @skfem.BilinearForm
+    def form(u, v, w):  # type: ignore[no-untyped-def]
+        # ε I + (1 - ε) t tᵀ, t along the fibres.
+        slope_u, slope_v = u.grad, v.grad
+        across = slope_u[0] * slope_v[0] + slope_u[1] * slope_v[1]
+        u_along = w["c"] * slope_u[0] + w["s"] * slope_u[1]
+        v_along = w["c"] * slope_v[0] + w["s"] * slope_v[1]
+        return epsilon * across + (1.0 - epsilon) * u_along * v_along
+
+    c, s = (in_elements.interpolate(part) for part in along)
+    A = _symmetric(form.assemble(basis, c=c, s=s), basis.complement_dofs(basis.get_dofs()))
+    parameters: dict[str, float | int | str] = {
+        "size": size,
+        "epsilon": epsilon,
+        "bend": bend,
+        "element": element,
+    }
+    return made("fibres", A, rng, parameters, B=constant(A.shape[0]))
 
 
 def elasticity2d(

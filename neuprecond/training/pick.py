@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from neuprecond.multilevel import PLANS, Values, build_cycle, reduce_exactly
+from neuprecond.multilevel import PLANS, Values, build_cycle, reduce_exactly, revisited
 from neuprecond.nets import Pick
+from neuprecond.operators.cycle import Cycle
 from neuprecond.statistics import plan_statistics
 from neuprecond.training.measure import fractional_count
 from neuprecond.zoo.files import PICK_WIDTH as WIDTH
@@ -27,6 +28,9 @@ __all__ = [
 DENSITY_SHARE = 1 / 3
 # Costs are compared up to this factor; beyond it a plan is simply wrong.
 WORST = np.log(20.0)
+# The plan that is measured first, and how many times as many iterations another may take until it
+# is given up.
+SAFE, LATE = "min", 8.0
 # Plans this near to the best, by logarithm, are as good as it. Statistics are known to this share
 # of their spread. A plan that is far off costs as much again as its squared regret times this: what
 # training has not seen must not end in a plan that fails.
@@ -57,13 +61,19 @@ def measure_plans(
     reduction = reduce_exactly(A)
     assert reduction.v is not None
     statistics = plan_statistics(reduction.A, reduction.v)
-    costs: list[float] = []
-    for plan in PLANS.values():
-        M = build_cycle(A, values, plan=plan)
-        # A plan that needs many times the others' iterations need not be run to its end.
-        cap = 300 if not costs else int(np.exp(min(costs) + WORST)) + 10
-        costs.append(plan_cost(fractional_count(A, b, M, cap=min(cap, 300)), M.density))
-    return statistics, np.array(costs)
+    costs: dict[str, float] = {}
+    # Plans that differ in visits only share their levels.
+    made: dict[tuple[tuple[str, ...], str], Cycle] = {}
+    # A plan that needs many times the others' iterations need not be run to its end, so one that is
+    # seldom far off goes first.
+    for name in (SAFE, *(name for name in PLANS if name != SAFE)):
+        plan = PLANS[name]
+        before = made.get((plan.bases, plan.smoother))
+        M = build_cycle(A, values, plan=plan) if before is None else revisited(before, plan)
+        made[plan.bases, plan.smoother] = M
+        cap = 300 if not costs else int(np.exp(min(costs.values())) * LATE) + 10
+        costs[name] = plan_cost(fractional_count(A, b, M, cap=min(cap, 300)), M.density)
+    return statistics, np.array([costs[name] for name in PLANS])
 
 
 def fit_pick(

@@ -88,15 +88,15 @@ class Recipe:
 
 
 def _plane(family: str, weight: float = 1.0, **parameters: float | str) -> Ingredient:
-    return Ingredient(family, (24, 56), (64, 144), (40, 288), 96, weight, parameters)
+    return Ingredient(family, (24, 56), (64, 144), (40, 240), 96, weight, parameters)
 
 
 def _plane_graph(family: str, weight: float = 1.0, **parameters: float | str) -> Ingredient:
-    return Ingredient(family, (600, 3000), (4000, 16000), (1600, 40000), 9000, weight, parameters)
+    return Ingredient(family, (600, 3000), (4000, 16000), (1600, 30000), 9000, weight, parameters)
 
 
 def _space(family: str, weight: float = 1.0, **parameters: float | str) -> Ingredient:
-    return Ingredient(family, (8, 14), (16, 24), (12, 44), 24, weight, parameters)
+    return Ingredient(family, (8, 14), (16, 24), (12, 38), 24, weight, parameters)
 
 
 def _one_level(
@@ -116,7 +116,8 @@ DIFFUSION_2D = (
     _plane("twophase", 1.5),
     _plane("channels", 1.5),
     # Which plan is right changes with direction and strength: one family with many faces.
-    replace(_plane("anisotropic", 2.0), label_weight=5.0),
+    replace(_plane("anisotropic", 2.0), label_weight=4.0),
+    replace(_plane("fibres", 1.0), label_weight=2.5),
     _plane("jumps", 0.7),
     _plane("stretched", 0.5),
     _plane("fe2d", 0.7),
@@ -154,11 +155,11 @@ RECIPES = {
         name="diffusion2d",
         kind="multilevel",
         summary="diffusion in the plane: Poisson, log-normal, two-phase, channels, anisotropic, "
-        "Delaunay Laplacians; a third of its training in space and on graphs",
+        "bending fibres, Delaunay Laplacians; a third of its training in space and on graphs",
         mix=(*DIFFUSION_2D, *ELSEWHERE),
         steps=1000,
         pool=400,
-        labels=900,
+        labels=600,
     ),
     "heat": Recipe(
         name="heat",
