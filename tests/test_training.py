@@ -23,6 +23,8 @@ from neuprecond.training.output import note_spread
 from neuprecond.training.pick import DENSITY_SHARE, fit_pick, measure_plans
 from neuprecond.training.products import galerkin, matmul
 from neuprecond.training.recipes import RECIPES
+from neuprecond.training.together import fit_together
+from neuprecond.zoo import load_model
 from neuprecond.zoo.atomic import write_tensors
 from neuprecond.zoo.card import read_card
 from neuprecond.zoo.files import read_weights
@@ -195,6 +197,35 @@ def test_spread_over_seeds_goes_on_the_card(tmp_path) -> None:
     for ratio in ("learned_over_twin", "learned_over_classical"):
         assert list(spread[ratio]) == [card.validation[ratio] for card in cards]
     assert paths[0].read_bytes() == weights
+
+
+def test_labels_of_all_seeds_go_into_the_pick(tmp_path) -> None:
+    small = replace(TINY, steps=1, labels=8, pool=2)
+    paths = [
+        train(small, tmp_path / str(seed), seed=seed, device="cpu", console=SILENT)
+        for seed in (4, 5)
+    ]
+    before, card = load_file(paths[0]), read_card(paths[0].with_suffix(".toml"))
+    fit_together(paths[0], paths[1:])
+    after, together = load_file(paths[0]), read_card(paths[0].with_suffix(".toml"))
+    assert before.keys() == after.keys()
+    for name, weights in before.items():
+        if name.startswith("values."):
+            assert np.array_equal(after[name], weights)
+    assert any(not np.array_equal(after[name], before[name]) for name in before)
+    assert together.training["labels"] == 16
+    assert together.validation["pick"]["held_out"] > card.validation["pick"]["held_out"]
+    # The digest on the card is that of the file: load_model would refuse another.
+    assert load_model(paths[0]).card.sha256 == together.sha256 != card.sha256
+    labels = [load_file(path.with_suffix(".labels")) for path in paths]
+    expected, _ = fit_pick(
+        *(np.concatenate([part[key] for part in labels]) for key in ("statistics", "costs")), seed=4
+    )
+    for name, weights in expected.items():
+        assert np.array_equal(after[f"pick.{name}"], weights)
+    paths[1].with_suffix(".labels").unlink()
+    with pytest.raises(WeightsError, match="missing"):
+        fit_together(paths[0], paths[1:])
 
 
 def test_pick_learns_what_separates_problems() -> None:

@@ -246,11 +246,11 @@ class Cycle(ApproximateInverse):
     def _cost(self) -> float:
         """Multiplications of one cycle."""
         cost, times = 0.0, 1
-        for level, visits in enumerate(self._visits):
-            times *= visits
-            again = times // 2 if visits == 2 else 0
+        for level, eliminated in enumerate(self._eliminated):
+            times *= self._visits[level]
+            again = times // 2 if self._visits[level] == 2 else 0
             a, s, p = np.diff(self._entries)[3 * level : 3 * level + 3]
-            if self._eliminated[level]:
+            if eliminated:
                 cost += times * (s + 2 * p)
             else:
                 cost += times * (2 * a + 2 * s + 2 * p) + again * a

@@ -21,13 +21,18 @@ def main(
     labels: Annotated[int | None, typer.Option(help="For the pick, likewise.")] = None,
     resume: Annotated[bool, typer.Option(help="Go on from the checkpoint in the folder.")] = False,
     spread: Annotated[
-        str, typer.Option(help="More seeds, by commas, to train from and note on the card.")
+        str,
+        typer.Option(
+            help="More seeds, by commas, to train from and note on the card; what they measured "
+            "goes into the pick."
+        ),
     ] = "",
 ) -> None:
     """Train a model; writes NAME.safetensors and NAME.toml, and a checkpoint on the way."""
     from neuprecond.training.loop import train
     from neuprecond.training.output import note_spread
     from neuprecond.training.ranks import joined
+    from neuprecond.training.together import fit_together
 
     if name not in RECIPES:
         raise typer.BadParameter(f"unknown recipe {name!r}; known are {', '.join(RECIPES)}.")
@@ -47,6 +52,8 @@ def main(
         ]
         if joined(device).rank == 0:
             note_spread(path, others)
+            if recipe.kind == "multilevel" and recipe.labels:
+                fit_together(path, others)
     # Of the processes that torchrun started one wrote, and says so.
     if os.environ.get("RANK", "0") == "0":
         typer.echo(f"wrote {path} and {path.with_suffix('.toml')}")
