@@ -389,9 +389,9 @@ def _symmetry(A: sparse.csr_array) -> tuple[float, bool]:
 
 def _displacements(A: sparse.csr_array) -> int:
     size = block_size(A)
-    if size == 1:
+    if size > 1 and not are_near_null(A, np.eye(size)[np.arange(A.shape[0]) % size]):
         return 1
-    return size if are_near_null(A, np.eye(size)[np.arange(A.shape[0]) % size]) else 1
+    return size
 
 
 def _dominant_rows(A: sparse.csr_array) -> float:

@@ -20,6 +20,7 @@ from neuprecond.interpolation import (
 __all__ = [
     "BASES",
     "LUMPED",
+    "WITHOUT_EVOLUTION",
     "Base",
     "Elimination",
     "KeptLevel",
@@ -87,6 +88,8 @@ BASES = {
 #: Aggregates as they are: a coarse matrix has never more entries than its fine one. What is left
 #: where the others fill up.
 LUMPED = "lumped"
+#: What stands in for evolution strength where `has_hubs` holds: there it is not to be had.
+WITHOUT_EVOLUTION = "rs"
 _STRENGTHS = {**BASES, LUMPED: Base("symmetric", 0.0, aggregates=True)}
 
 # Ritz values approach the largest eigenvalue from below; this covers what few steps leave out.
@@ -450,11 +453,6 @@ def by_evolution(base: str) -> bool:
     return _STRENGTHS[base].measure == "evolution"
 
 
-def without_hubs(base: str) -> str:
-    """What to take where `has_hubs` holds: evolution strength is not to be had there."""
-    return "rs" if by_evolution(base) else base
-
-
 def _strength(
     A: sparse.csr_array,
     base: str,
@@ -776,7 +774,7 @@ def coarsen(
         flat = A if v is None else scaled(A, v)
         near_null = 1.0 / s if v is None else v / s
         if kept is None and by_evolution(base) and has_hubs(A):
-            base = without_hubs(base)
+            base = WITHOUT_EVOLUTION
         strong = sparse.csr_array(_strength(flat, base, scaled_A)) if kept is None else kept.strong
         minimised = is_minimised(base)
         if is_aggregated(base):

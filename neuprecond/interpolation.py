@@ -216,8 +216,7 @@ def least_energy(
     starts = np.concatenate([[0], np.cumsum(free)])[pattern.indptr]
     ones = np.ones(int(free.sum()))
     wide = sparse.csr_array((ones, pattern.indices[free], starts), shape=P.shape)
-    there = sparse.csr_array((np.ones(P.nnz), P.indices, P.indptr), shape=P.shape)
-    wide = sparse.csr_array(wide + there)
+    wide = sparse.csr_array(wide + _ones(P))
     wide.sort_indices()
     links = rows.unsigned(wide.indptr), rows.unsigned(wide.indices)
     x = np.zeros(wide.nnz)
@@ -310,8 +309,7 @@ def minimised_splitting(
     csr_array, shape (n, nc)
         Without its smallest weights; row sums are P's.
     """
-    there = sparse.csr_array((np.ones(P.nnz), P.indices, P.indptr), shape=P.shape)
-    wide = least_energy(A, P, _reached(A, strong, there), _named(A.shape[0], roots))
+    wide = least_energy(A, P, _reached(A, strong, _ones(P)), _named(A.shape[0], roots))
     stop = _drop_small_weights(*rows.csr(wide), LEAST_SHARE_OF_ROW)
     return sparse.csr_array((wide.data[:stop], wide.indices[:stop], wide.indptr), shape=P.shape)
 
@@ -322,8 +320,12 @@ def _reached(
     """P's pattern, and what is a strong connection further, unless that is too much."""
     if rows.product_bound(strong.indices, rows.unsigned(P.indptr)) > WIDEST * A.nnz:
         return P
-    links = sparse.csr_array((np.ones(strong.nnz), strong.indices, strong.indptr), shape=A.shape)
-    return sparse.csr_array(links @ P + P)
+    return sparse.csr_array(_ones(strong) @ P + P)
+
+
+def _ones(A: sparse.csr_array) -> sparse.csr_array:
+    """Ones wherever a matrix has entries."""
+    return sparse.csr_array((np.ones(A.nnz), A.indices, A.indptr), shape=A.shape)
 
 
 def _named(n: int, some: np.ndarray) -> np.ndarray:

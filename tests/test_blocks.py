@@ -7,7 +7,7 @@ from scipy import sparse
 
 import neuprecond
 from neuprecond import checks, problems
-from neuprecond.hierarchy import block_size, components_apart
+from neuprecond.hierarchy import block_size, components_apart, is_minimised
 from neuprecond.multilevel import PLANS, build_cycle
 from neuprecond.zoo.model import components
 
@@ -68,17 +68,22 @@ def test_dense_matrices_have_no_blocks(k):
 
 @pytest.mark.parametrize(("family", "k"), [("elasticity2d", 2), ("elasticity3d", 3)])
 def test_elasticity_without_modes(family, k):
-    """Blocks that nobody told of save a tenth of the iterations of the best plan without them."""
+    """Blocks that nobody told of save a fifth of the iterations of the best plan without them.
+
+    A tenth where plans of least energy are among these.
+    """
     problem = elasticity(family)
     A, b = checks.as_csr(problem.A), problem.b
     M = neuprecond.load("auto", A)
     found = neuprecond.solve(A, b, M=M)
     assert found.converged
-    single = min(
-        neuprecond.solve(A, b, M=build_cycle(A, None, plan=plan), maxiter=2000).iterations
+    single = {
+        plan: neuprecond.solve(A, b, M=build_cycle(A, None, plan=plan), maxiter=2000).iterations
         for plan in PLANS.values()
-    )
-    assert found.iterations <= 0.9 * single
+    }
+    others = [plan for plan in single if not any(is_minimised(base) for base in plan.bases)]
+    assert found.iterations <= 0.8 * min(single[plan] for plan in others)
+    assert found.iterations <= 0.9 * min(single.values())
     turned, order = apart(A, k)
     other = neuprecond.load("auto", turned)
     r = np.random.default_rng(5502).standard_normal(A.shape[0])

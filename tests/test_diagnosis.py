@@ -292,8 +292,10 @@ def test_coverage_agrees_with_what_load_warns_of(family):
             warnings.simplefilter("always")
             M = neuprecond.load(name, A)
         assert M.model == model.model
-        # That coarse matrices fill up is found out on the way only.
-        told = [str(w.message) for w in caught if "coarse matrices of A fill up" not in str(w)]
+        told = [str(w.message) for w in caught]
+        if family == "gram":
+            # That coarse matrices fill up is found out on the way only.
+            told = [words for words in told if "coarse matrices of A fill up" not in words]
         assert told == ([model.reason] if model.reason else [])
 
 

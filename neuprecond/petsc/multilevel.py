@@ -28,6 +28,7 @@ from neuprecond.hierarchy import (
     HUBS,
     LUMPED,
     ROUNDING,
+    WITHOUT_EVOLUTION,
     Level,
     _aggregate,
     _node_strength,
@@ -40,7 +41,6 @@ from neuprecond.hierarchy import (
     node_numbers,
     scaled,
     unit_diagonal,
-    without_hubs,
 )
 from neuprecond.interpolation import (
     classical_interpolation,
@@ -486,7 +486,7 @@ def _split(halo: Halo, base: str, v: np.ndarray | None, comm: MPI.Comm) -> _Part
     scaled_A, s = unit_diagonal(local)
     flat = local if v is None else scaled(local, v)
     if by_evolution(base) and _has_hubs(halo, comm):
-        base = without_hubs(base)
+        base = WITHOUT_EVOLUTION
     largest = None
     if by_evolution(base):
         largest = _largest_eigenvalue(halo, scaled_A[own], comm, steps=EVOLUTION_STEPS, safety=1.0)
