@@ -10,7 +10,7 @@ from scipy import sparse
 from neuprecond import checks, expected, rows, spectrum, zoo
 from neuprecond.expected import Expected
 from neuprecond.hierarchy import (
-    are_near_null,
+    are_displacements,
     block_size,
     near_null_scaling,
     unit_diagonal,
@@ -388,10 +388,8 @@ def _symmetry(A: sparse.csr_array) -> tuple[float, bool]:
 
 
 def _displacements(A: sparse.csr_array) -> int:
-    size = block_size(A)
-    if size > 1 and not are_near_null(A, np.eye(size)[np.arange(A.shape[0]) % size]):
-        return 1
-    return size
+    size, unknown = block_size(A), np.arange(A.shape[0])
+    return size if size == 1 or are_displacements(A, unknown // size, unknown % size) else 1
 
 
 def _dominant_rows(A: sparse.csr_array) -> float:

@@ -25,7 +25,7 @@ __all__ = [
     "Elimination",
     "KeptLevel",
     "Level",
-    "are_near_null",
+    "are_displacements",
     "block_size",
     "by_evolution",
     "coarsen",
@@ -129,6 +129,9 @@ LARGEST_BLOCK, BLOCK_FILL, SAMPLED_BLOCKS, CLEARLY = 6, 0.6, 2048, 0.18
 # Energy of constants of one component over that of unknowns that are not coupled: .003 to .1 of
 # displacements, also where few nodes are far from what holds them; .5 of discontinuous elements.
 MOST_ENERGY = 0.3
+# Couplings between components of different nodes over those within a component, of unit diagonal:
+# .3 to 1.4 of displacements, none where two concentrations react.
+LEAST_PULL = 0.1
 
 
 @dataclass(frozen=True)
@@ -565,23 +568,40 @@ def components_apart(A: sparse.csr_array) -> int:
     return 1
 
 
-def are_near_null(A: sparse.csr_array, B: np.ndarray) -> bool:
-    """Whether constants of each component have little energy, as displacements have.
+def are_displacements(A: sparse.csr_array, node: np.ndarray, component: np.ndarray) -> bool:
+    """Whether unknowns that come together behave as a node's displacements do.
+
+    Constants of each component have little energy, which those of a discontinuous element's
+    unknowns have not, and components pull at each other between nodes, which concentrations that
+    react with each other where they are do not: those are best coarsened each for itself.
 
     Parameters
     ----------
     A : csr_array, shape (n, n)
-    B : ndarray, shape (n, k)
-        Ones at the unknowns of a component, zero elsewhere.
+        With a positive diagonal.
+    node, component : ndarray of int, shape (n,)
+        Of each unknown.
 
     Examples
     --------
     >>> A = sparse.csr_array(pyamg.gallery.poisson((20, 20), format="csr"))
-    >>> are_near_null(A, np.ones((400, 1))), are_near_null(A, np.eye(2)[np.arange(400) % 2])
-    (True, False)
+    >>> pulling = sparse.csr_array(sparse.kron(A, [[2.0, 1.0], [1.0, 2.0]]))
+    >>> reacting = sparse.csr_array(sparse.kron(A, np.eye(2)) + sparse.eye_array(800) * 1e-3)
+    >>> unknown = np.arange(800)
+    >>> [are_displacements(M, unknown // 2, unknown % 2) for M in (pulling, reacting)]
+    [True, False]
     """
-    energy = abs(np.vdot(B, A @ B))
-    return bool(energy <= MOST_ENERGY * (np.abs(A.diagonal()) @ B).sum())
+    B = (component[:, None] == np.arange(component.max() + 1)).astype(np.float64)
+    diagonal = np.abs(A.diagonal())
+    if abs(np.vdot(B, A @ B)) > MOST_ENERGY * diagonal.sum():
+        return False
+    entries = A.tocoo()
+    i, j = entries.coords
+    with np.errstate(all="ignore"):
+        size = np.abs(entries.data) / np.sqrt(diagonal)[i] / np.sqrt(diagonal)[j]
+    size[(node[i] == node[j]) | ~np.isfinite(size)] = 0.0
+    across = component[i] != component[j]
+    return bool(size[across].sum() >= LEAST_PULL * size[~across].sum())
 
 
 def _fill(A: sparse.csr_array, k: int, some: np.ndarray, node: np.ndarray) -> float:

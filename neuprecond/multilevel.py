@@ -109,6 +109,7 @@ PLANS = {
     "evo": Plan(("evo",), (1,)),
     "root": Plan(("root",), (1,)),
     "root-w": Plan(("root",), (1, 2, 1)),
+    "root-f": Plan(("root",), (1,), "fsai"),
     "min": Plan(("min",), (1,)),
     "min-w": Plan(("min",), (1, 2, 1)),
     "min-f": Plan(("min",), (1,), "fsai"),

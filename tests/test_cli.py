@@ -328,6 +328,7 @@ def test_near_null_vectors(tmp_path):
         (("train", "heat", "--labels", 7), "'heat' of kind 'spai' has one plan, so there is"),
         (("train", "advection", "--steps", 7), "leave out --steps"),
         (("train", "diffusion2d", "--pool", 0), "pool must be at least 1, got 0"),
+        (("train", "diffusion2d", "--labels", 4), "labels must be at least 5, got 4"),
         (("map", "--families", "nobody"), "no line 'nobody'"),
         (("map", "--sizes", "many"), "sizes must be whole numbers, got 'many'"),
         (("map", "--draw-only", "--out", "nowhere"), "nowhere"),

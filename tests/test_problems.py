@@ -28,6 +28,11 @@ OPTIONS = [
     ("anisotropic", {"epsilon": 1e-3, "theta": np.pi / 6}),
     ("delaunay", {"spread": 1.0}),
     ("knn", {"neighbours": 4, "dimension": 2}),
+    ("pores", {"spread": 5.0}),
+    ("elements", {"element": "P3", "sigma": 2.0, "jitter": 0.0}),
+    ("fibres3d", {"epsilon": 1e-5, "element": "cubes"}),
+    ("matern", {"reach": 1000.0, "sigma": 0.0}),
+    ("covariance", {"neighbours": 5.0, "nugget": 1.0}),
     ("heat", {"kappa": 5.0}),
     ("shifted", {"kind": "grid"}),
     ("advection", {"wind": "recirculating", "peclet": 1e3}),
@@ -84,7 +89,10 @@ def test_size_tells_unknowns(name):
     }
     if name in special:
         assert n == special[name]
-    elif name in ("geometric", "knn", "shifted"):
+    elif name == "elements":
+        # Whole elements of up to four unknowns along a side.
+        assert abs(np.sqrt(n) - size) <= 2
+    elif name in ("geometric", "knn", "pores", "shifted"):
         assert size / 2 < n <= size
     else:
         assert n == {"2-D": size**2, "3-D": size**3}.get(FAMILIES[name].dimension, size)

@@ -174,6 +174,28 @@ def test_checkpoint_of_another_recipe_is_refused(tmp_path) -> None:
         train(TINY, tmp_path, seed=9, device="cpu", resume=True, console=SILENT)
 
 
+def test_other_labels_keep_the_values(tmp_path) -> None:
+    """What plans are measured on may change: a finished run is gone on from, and labels are new."""
+    small = replace(TINY, steps=2, pool=2)
+    first = load_file(train(small, tmp_path, seed=9, device="cpu", console=SILENT))
+    labels = load_file(tmp_path / "tiny.labels")
+    more = replace(small.mix[0], family="poisson2d", label_sizes=(10, 12))
+    other = replace(small, labelled=(more,))
+    path = train(other, tmp_path, seed=9, device="cpu", resume=True, console=SILENT)
+    second = load_file(path)
+    for name, weights in first.items():
+        if name.startswith("values."):
+            assert np.array_equal(second[name], weights)
+    new = load_file(tmp_path / "tiny.labels")
+    assert len(new["costs"]) == TINY.labels
+    assert not np.array_equal(new["statistics"], labels["statistics"])
+    card = read_card(path.with_suffix(".toml"))
+    assert list(card.families) == ["lognormal", "poisson2d"]
+    assert [dict(part) for part in card.training["labelled"]] == [
+        {"family": "poisson2d", "sizes": [10, 12]}
+    ]
+
+
 def test_training_leaves_global_state_alone(tmp_path) -> None:
     torch_state, numpy_state = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     threads = torch.get_num_threads()
@@ -249,6 +271,8 @@ def test_pool_follows_the_weights_and_splits_do_not_meet() -> None:
     labelled = ingredients(recipe, 100, rng, labels=True)
     faces = [sum(part.family == "anisotropic" for part in drawn) for drawn in (parts, labelled)]
     assert faces[0] < faces[1]
+    also = {part.family for part in (*recipe.mix, *recipe.labelled)}
+    assert {part.family for part in labelled} == also > {part.family for part in recipe.mix}
     part = recipe.mix[0]
     drawn = {s: draw_problem(part, s, 0, rng, (8, 12)).seed for s in ("train", "validation")}
     assert drawn["train"] != drawn["validation"]

@@ -58,8 +58,13 @@ FAMILIES: dict[str, Family] = {
     "stretched": Family(
         "stretched", diffusion.stretched, "2-D", True, "Poisson on a stretched grid"
     ),
+    "matern": Family("matern", diffusion.matern, "2-D", True, "precision of a random field"),
     "fe2d": Family("fe2d", meshes.fe2d, "2-D", True, "diffusion on random triangles"),
     "fibres": Family("fibres", meshes.fibres, "2-D", True, "anisotropy along bending fibres"),
+    "fibres3d": Family("fibres3d", meshes.fibres3d, "3-D", True, "anisotropy along bending fibres"),
+    "elements": Family(
+        "elements", meshes.elements, "2-D", True, "finite elements of degree 2 to 4"
+    ),
     "fe3d": Family("fe3d", meshes.fe3d, "3-D", True, "diffusion on irregular tetrahedra"),
     "elasticity2d": Family(
         "elasticity2d", meshes.elasticity2d, "2-D", True, "clamped plate, 2 unknowns a node"
@@ -73,6 +78,7 @@ FAMILIES: dict[str, Family] = {
     "geometric": Family("geometric", graphs.geometric, "graph", True, "near points joined"),
     "attachment": Family("attachment", graphs.attachment, "graph", True, "network with hubs"),
     "knn": Family("knn", graphs.knn, "graph", True, "nearest neighbours in clusters"),
+    "pores": Family("pores", graphs.pores, "graph", True, "network of pores in space"),
     "roads": Family("roads", graphs.roads, "graph", True, "planar network, nearly a tree"),
     "heat": Family("heat", dominant.heat, "2-D", True, "implicit heat step"),
     "shifted": Family("shifted", dominant.shifted, "graph", True, "Laplacian plus a shift"),
@@ -85,6 +91,9 @@ FAMILIES: dict[str, Family] = {
         "near_singular", hard.near_singular, "2-D", True, "one eigenvalue next to zero"
     ),
     "gram": Family("gram", hard.gram, "matrix", True, "C Cᵀ + αI, no grid"),
+    "covariance": Family(
+        "covariance", hard.covariance, "matrix", True, "tapered covariance of points"
+    ),
     "advection": Family(
         "advection", hard.advection, "2-D", False, "advection and diffusion, upwind"
     ),

@@ -20,6 +20,7 @@ __all__ = [
     "knn",
     "laplacian",
     "largest_part",
+    "pores",
     "roads",
     "triangulated",
 ]
@@ -381,6 +382,47 @@ def roads(
     return _grounded(
         "roads", pairs[keep], weights[keep], size, rng, {"loops": loops, "spread": spread}
     )
+
+
+def pores(size: int, rng: Generator, *, spread: float | None = None) -> Problem:
+    """Grounded Laplacian of a network of pores in space, throats of log-normal conductance.
+
+    Random points of the unit cube are joined as their Delaunay tetrahedra have it; edges longer
+    than three mean distances, which only the hull has, are left out.
+
+    Parameters
+    ----------
+    size : int
+        Unknowns wanted, n ≤ size.
+    rng : Generator
+        Draws the spread, the points, the weights, the grounded vertex and b.
+    spread : float or None
+        Standard deviation of the logarithm of the conductances, drawn from 0 to 3 by default.
+
+    Returns
+    -------
+    Problem
+        Mean degree 15; κ(A) grows with the spread.
+
+    References
+    ----------
+    J. Gostick et al., OpenPNM: a pore network modeling package, Comput. Sci. Eng. 18(4), 2016.
+
+    Examples
+    --------
+    >>> pores(60, np.random.default_rng(7)).A.shape
+    (60, 60)
+    """
+    size = started(size, rng, least=8)
+    spread = chosen("spread", spread, rng.uniform(0.0, 3.0), least=0.0, most=20.0)
+    points = rng.random((size + 1, 3))
+    corners = spatial.Delaunay(points).simplices
+    edges = [corners[:, [i, j]] for i in range(4) for j in range(i)]
+    pairs = _once(np.concatenate(edges), size + 1)
+    length = np.linalg.norm(points[pairs[:, 0]] - points[pairs[:, 1]], axis=1)
+    pairs = pairs[length < 3.0 * size ** (-1.0 / 3.0)]
+    weights = np.exp(spread * rng.standard_normal(len(pairs)))
+    return _grounded("pores", pairs, weights, size, rng, {"spread": spread})
 
 
 def _keys(pair: tuple[np.ndarray, ...], n: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import numpy as np
 from numpy.random import Generator
-from scipy import sparse
+from scipy import sparse, spatial
 
 from neuprecond.problems.diffusion import diffusion_matrix
 from neuprecond.problems.dominant import random_square
@@ -10,7 +10,15 @@ from neuprecond.problems.family import Problem, chosen, constant, log_uniform, m
 from neuprecond.problems.flows import upwind
 from neuprecond.problems.graphs import laplacian
 
-__all__ = ["advection", "gram", "helmholtz", "near_singular", "poisson1d", "saddle"]
+__all__ = [
+    "advection",
+    "covariance",
+    "gram",
+    "helmholtz",
+    "near_singular",
+    "poisson1d",
+    "saddle",
+]
 
 
 def poisson1d(size: int, rng: Generator) -> Problem:
@@ -217,6 +225,65 @@ def gram(
     S = C @ C.T
     A = (S + S.T) / 2.0 + alpha * sparse.eye_array(size)
     return made("gram", A, rng, {"size": size, "alpha": alpha, "degree": degree})
+
+
+def covariance(
+    size: int, rng: Generator, *, neighbours: float | None = None, nugget: float | None = None
+) -> Problem:
+    """Covariance of a random field at random points, tapered so that far points do not count.
+
+    Wendland's function (1 - r)⁴ (4 r + 1) of the distance r over the reach, in the unit square or
+    cube, plus the variance of a measurement's error: the matrix of kriging and of Gaussian
+    processes.
+
+    Parameters
+    ----------
+    size : int
+        Points, n = size.
+    rng : Generator
+        Draws the dimension, the neighbours, the nugget, the points and b.
+    neighbours : float or None
+        How many points lie within the reach, on average; drawn from 10 to 60 by default.
+    nugget : float or None
+        Added to the diagonal of ones; drawn from 1e-4 to 0.1 (uniform in the logarithm) by default.
+
+    Returns
+    -------
+    Problem
+        All entries positive; no elliptic operator but the inverse of one: smooth vectors have the
+        largest eigenvalues. κ(A) is at most the largest row sum over the nugget, at every size.
+
+    References
+    ----------
+    R. Furrer, M. G. Genton, D. Nychka, Covariance tapering for interpolation of large spatial
+    datasets, J. Comput. Graph. Stat. 15(3), 2006.
+
+    Examples
+    --------
+    >>> problem = covariance(50, np.random.default_rng(7), neighbours=8.0, nugget=0.5)
+    >>> problem.A.shape, problem.A.diagonal()[:2].tolist()
+    ((50, 50), [1.5, 1.5])
+    """
+    size = started(size, rng)
+    dimension = int(rng.integers(2, 4))
+    neighbours = chosen("neighbours", neighbours, rng.uniform(10.0, 60.0), least=1.0, most=1e3)
+    nugget = chosen("nugget", nugget, log_uniform(rng, 1e-4, 0.1), least=1e-12)
+    points = rng.random((size, dimension))
+    ball = {2: np.pi, 3: 4.0 * np.pi / 3.0}[dimension]
+    reach = float((neighbours / (ball * size)) ** (1.0 / dimension))
+    pairs = spatial.cKDTree(points).query_pairs(reach, output_type="ndarray")
+    i, j = pairs.T
+    r = np.linalg.norm(points[i] - points[j], axis=1) / reach
+    values = (1.0 - r) ** 4 * (4.0 * r + 1.0)
+    upper = sparse.coo_array((values, (i, j)), shape=(size, size))
+    A = upper + upper.T + (1.0 + nugget) * sparse.eye_array(size)
+    parameters: dict[str, float | int | str] = {
+        "size": size,
+        "dimension": dimension,
+        "neighbours": neighbours,
+        "nugget": nugget,
+    }
+    return made("covariance", A, rng, parameters)
 
 
 def advection(

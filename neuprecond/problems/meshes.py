@@ -13,7 +13,19 @@ from scipy import sparse, spatial
 from neuprecond.problems.diffusion import smooth_field
 from neuprecond.problems.family import Problem, chosen, constant, log_uniform, made, started
 
-__all__ = ["elasticity2d", "elasticity3d", "fe2d", "fe3d", "fibres", "rigid_body_modes"]
+__all__ = [
+    "elasticity2d",
+    "elasticity3d",
+    "elements",
+    "fe2d",
+    "fe3d",
+    "fibres",
+    "fibres3d",
+    "rigid_body_modes",
+]
+
+# Elements of higher order by what they are called: of triangles or squares, and of which degree.
+ELEMENTS = {"P2": ("Tri", 2), "P3": ("Tri", 3), "P4": ("Tri", 4), "Q2": ("Quad", 2)}
 
 
 def fe2d(
@@ -214,6 +226,171 @@ def fibres(
         "element": element,
     }
     return made("fibres", A, rng, parameters, B=constant(A.shape[0]))
+
+
+def fibres3d(
+    size: int,
+    rng: Generator,
+    *,
+    epsilon: float | None = None,
+    bend: float | None = None,
+    element: str | None = None,
+) -> Problem:
+    """`fibres` in space: -div(K grad u) = f, K = ε I + (1 - ε) t tᵀ along a direction t that bends.
+
+    The direction is that of a vector drawn at random plus a smooth Gaussian field in each of its
+    components. u = 0 on the whole boundary of the unit cube.
+
+    Parameters
+    ----------
+    size : int
+        Inner corners along a side, n = size³.
+    rng : Generator
+        Draws ε, the bend, the elements, the field and b.
+    epsilon : float or None
+        ε, drawn from 1e-3 to 0.3 (uniform in the logarithm) by default.
+    bend : float or None
+        Standard deviation of the field, where the vector drawn at random has length 1; drawn from 0
+        to 1 by default.
+    element : {"tetrahedra", "cubes"} or None
+        Linear on cubes cut in six, or trilinear; drawn by default.
+
+    Returns
+    -------
+    Problem
+        15 or 27 entries a row, some of them positive off the diagonal.
+
+    Raises
+    ------
+    ImportError
+        If scikit-fem is not installed.
+
+    References
+    ----------
+    J. B. Schroder, Smoothed aggregation solvers for anisotropic diffusion, Numer. Linear Algebra
+    Appl. 19(2), 2012.
+
+    Examples
+    --------
+    >>> fibres3d(4, np.random.default_rng(7), element="cubes").A.shape
+    (64, 64)
+    """
+    size = started(size, rng)
+    skfem = _scikit_fem()
+    epsilon = chosen("epsilon", epsilon, log_uniform(rng, 1e-3, 0.3), least=1e-12)
+    bend = chosen("bend", bend, rng.uniform(0.0, 1.0), least=0.0, most=10.0)
+    drawn = str(rng.choice(["tetrahedra", "cubes"]))
+    element = drawn if element is None else element
+    if element not in ("tetrahedra", "cubes"):
+        raise ValueError(f'element must be "tetrahedra" or "cubes", got {element!r}.')
+    cut = element == "tetrahedra"
+    side = np.linspace(0.0, 1.0, size + 2)
+    mesh = (skfem.MeshTet if cut else skfem.MeshHex).init_tensor(side, side, side)
+    centres = mesh.p[:, mesh.t].mean(axis=1)
+    mean = rng.standard_normal(3)
+    field = np.stack([_field(centres, size, size / 6.0, rng) for _ in range(3)])
+    along = mean[:, None] / np.linalg.norm(mean) + bend * field
+    along /= np.linalg.norm(along, axis=0)
+    linear = skfem.ElementTetP1() if cut else skfem.ElementHex1()
+    flat = skfem.ElementTetP0() if cut else skfem.ElementHex0()
+    basis = skfem.Basis(mesh, linear)
+    in_elements = basis.with_element(flat)
+
+    @skfem.BilinearForm
+    def form(u, v, w):  # type: ignore[no-untyped-def]
+        slope_u, slope_v = u.grad, v.grad
+        across = sum(slope_u[i] * slope_v[i] for i in range(3))
+        u_along, v_along = (sum(w[f"t{i}"] * g[i] for i in range(3)) for g in (slope_u, slope_v))
+        return epsilon * across + (1.0 - epsilon) * u_along * v_along
+
+    t = {f"t{i}": in_elements.interpolate(along[i]) for i in range(3)}
+    A = _symmetric(form.assemble(basis, **t), basis.complement_dofs(basis.get_dofs()))
+    parameters: dict[str, float | int | str] = {
+        "size": size,
+        "epsilon": epsilon,
+        "bend": bend,
+        "element": element,
+    }
+    return made("fibres3d", A, rng, parameters, B=constant(A.shape[0]))
+
+
+def elements(
+    size: int,
+    rng: Generator,
+    *,
+    element: str | None = None,
+    sigma: float | None = None,
+    jitter: float | None = None,
+) -> Problem:
+    """Finite elements of higher order for -div(k grad u) = f on the unit square.
+
+    Squares of a grid, cut in two for triangles, corners inside moved at random; u = 0 on the whole
+    boundary. k = exp(σ g), g a smooth Gaussian field, constant on each element.
+
+    Parameters
+    ----------
+    size : int
+        Unknowns along a side, to the next whole number of elements: n = (d m - 1)² for m elements
+        of degree d along a side, m = (size + 1) / d, at least two.
+    rng : Generator
+        Draws the element, σ, the jitter, the corners, the field and b.
+    element : {"P2", "P3", "P4", "Q2"} or None
+        Of degree 2 to 4 on triangles, or of degree 2 in each direction on squares; drawn by
+        default.
+    sigma : float or None
+        Standard deviation σ of log k, drawn from 0 to 1.5 by default; 0 is the Laplace operator.
+    jitter : float or None
+        Largest move of a corner along each axis, in element widths; drawn from 0 to 0.2 by default.
+
+    Returns
+    -------
+    Problem
+        11 to 23 entries a row on average, many of them positive off the diagonal. κ(A) grows as
+        size², faster with the degree.
+
+    Raises
+    ------
+    ImportError
+        If scikit-fem is not installed.
+
+    References
+    ----------
+    J. J. Heys, T. A. Manteuffel, S. F. McCormick, L. N. Olson, Algebraic multigrid for higher-order
+    finite elements, J. Comput. Phys. 204(2), 2005.
+
+    Examples
+    --------
+    >>> elements(8, np.random.default_rng(7), element="P3").A.shape
+    (64, 64)
+    """
+    size = started(size, rng)
+    skfem = _scikit_fem()
+    drawn = str(rng.choice(list(ELEMENTS)))
+    element = drawn if element is None else element
+    if element not in ELEMENTS:
+        raise ValueError(f"element must be one of {', '.join(ELEMENTS)}, got {element!r}.")
+    sigma = chosen("sigma", sigma, rng.uniform(0.0, 1.5), least=0.0, most=20.0)
+    # From a quarter of the width on a triangle may turn over.
+    jitter = chosen("jitter", jitter, rng.uniform(0.0, 0.2), least=0.0, most=0.24)
+    kind, degree = ELEMENTS[element]
+    m = max(2, round((size + 1) / degree))
+    # How corners are numbered is up to the mesh; where they are tells which lie inside.
+    mesh = getattr(skfem, f"Mesh{kind}").init_tensor(*[np.linspace(0.0, 1.0, m + 1)] * 2)
+    inside = ((mesh.p > 1e-9) & (mesh.p < 1.0 - 1e-9)).all(axis=0)
+    corners = mesh.p + inside * rng.uniform(-jitter, jitter, mesh.p.shape) / m
+    mesh = type(mesh)(corners, mesh.t)
+    k = _coefficient(mesh.p[:, mesh.t].mean(axis=1), m - 1, sigma, rng)
+    suffix = f"{kind}P{degree}" if kind == "Tri" else f"{kind}{degree}"
+    of_degree = getattr(skfem, f"Element{suffix}")()
+    flat = skfem.ElementTriP0() if kind == "Tri" else skfem.ElementQuad0()
+    A = _stiffness(skfem, mesh, of_degree, flat, k)
+    parameters: dict[str, float | int | str] = {
+        "size": size,
+        "element": element,
+        "sigma": sigma,
+        "jitter": jitter,
+    }
+    return made("elements", A, rng, parameters, B=constant(A.shape[0]))
 
 
 def elasticity2d(

@@ -24,13 +24,14 @@ def ingredients(
 ) -> list[Ingredient]:
     """A pool's ingredients: shares by weight, each at least once if there is room, shuffled.
 
-    Those of the labelled problems by their own weights, where they have some.
+    Those of the labelled problems by their own weights, where they have some, and more of them.
     """
-    weights = np.array([part.share(labels=labels) for part in recipe.mix])
+    parts = (*recipe.mix, *recipe.labelled) if labels else recipe.mix
+    weights = np.array([part.share(labels=labels) for part in parts])
     shares = np.floor(count * weights / weights.sum()).astype(int)
     missing = count - shares.sum()
     shares[np.argsort(shares)[:missing]] += 1
-    chosen = [part for part, times in zip(recipe.mix, shares, strict=True) for _ in range(times)]
+    chosen = [part for part, times in zip(parts, shares, strict=True) for _ in range(times)]
     return [chosen[i] for i in rng.permutation(len(chosen))]
 
 

@@ -250,7 +250,7 @@ def _train(
         recipe,
         net,
         folder / f"{recipe.name}.checkpoint",
-        json.dumps([asdict(recipe), seed], sort_keys=True),
+        json.dumps([_of_steps(recipe), seed], sort_keys=True),
         lambda: _pool(recipe, seed, console, world),
         lambda: _checks(recipe, seed, net, console, world),
         seed=seed,
@@ -548,6 +548,29 @@ def _gradient(
     return torch.cat([part.double() for part in parts])
 
 
+def _of_steps(recipe: Recipe) -> dict[str, Any]:
+    """What of a recipe decides on values: all but what plans are measured on.
+
+    A training is gone on from where only that has changed.
+    """
+    facts = asdict(recipe)
+    for name in ("labels", "labelled"):
+        del facts[name]
+    for part in facts["mix"]:
+        for name in ("label_sizes", "label_weight"):
+            del part[name]
+    return facts
+
+
+def _of_labels(recipe: Recipe) -> list[Any]:
+    """What of a recipe decides on the labelled problems."""
+    parts = [
+        [part.family, part.share(labels=True), part.label_sizes, part.parameters]
+        for part in (*recipe.mix, *recipe.labelled)
+    ]
+    return [recipe.labels, recipe.pool, parts]
+
+
 def _labels(
     recipe: Recipe,
     seed: int,
@@ -562,7 +585,7 @@ def _labels(
     return measured_labels(
         recipe,
         folder,
-        json.dumps([recipe.labels, seed, list(PLANS), DENSITY_SHARE, digest.hexdigest()]),
+        json.dumps([_of_labels(recipe), seed, list(PLANS), DENSITY_SHARE, digest.hexdigest()]),
         lambda A, b: measure_plans(A, b, values),
         seed=seed,
         # Behind the pool's problems, so that none is seen twice.

@@ -120,7 +120,7 @@ def write_model(
         kind=recipe.kind,
         summary=recipe.summary,
         licence="Apache-2.0",
-        families=tuple(dict.fromkeys(part.family for part in recipe.mix)),
+        families=tuple(dict.fromkeys(part.family for part in (*recipe.mix, *recipe.labelled))),
         unknowns=(min(unknowns), max(unknowns)),
         sha256=hashlib.sha256(content).hexdigest(),
         network={**network, **network_facts(recipe.kind)},
@@ -129,6 +129,9 @@ def write_model(
             "mix": [
                 {"family": p.family, "sizes": list(size), "weight": p.weight, **p.parameters}
                 for p, size in zip(recipe.mix, sizes, strict=True)
+            ],
+            "labelled": [
+                {"family": p.family, "sizes": list(p.label_sizes)} for p in recipe.labelled
             ],
         },
         validation={

@@ -11,7 +11,7 @@ from scipy import sparse
 
 from neuprecond import checks, rows
 from neuprecond.errors import NeuprecondWarning, NotDefiniteError
-from neuprecond.hierarchy import are_near_null, block_size, components_apart, unit_diagonal
+from neuprecond.hierarchy import are_displacements, block_size, components_apart, unit_diagonal
 from neuprecond.inference import level_network
 from neuprecond.multilevel import (
     PLANS,
@@ -437,21 +437,23 @@ def components(A: sparse.csr_array) -> tuple[np.ndarray | None, np.ndarray | Non
     """Constants of each component, where unknowns come in blocks, and the order node by node.
 
     None and None where they do not, and no order where they come node by node already. Unknowns of
-    a discontinuous element come in blocks too, but are no components: what is constant in one of
-    them alone jumps everywhere.
+    a discontinuous element come in blocks too, and so do concentrations that react with each other,
+    but they are no displacements.
     """
     n, order = A.shape[0], None
     if n <= COARSEST:
         return None, None
-    size = block_size(A)
+    size, unknown = block_size(A), np.arange(n)
+    node, component = unknown // size, unknown % size
     if size == 1:
         size = components_apart(A)
         if size == 1:
             return None, None
-        order = np.arange(n, dtype=np.uint32).reshape(size, -1).T.ravel()
-    component = np.arange(n) % size if order is None else np.arange(n) // (n // size)
-    B = (component[:, None] == np.arange(size)).astype(np.float64)
-    return (B, order) if are_near_null(A, B) else (None, None)
+        node, component = unknown % (n // size), unknown // (n // size)
+        order = unknown.astype(np.uint32).reshape(size, -1).T.ravel()
+    if not are_displacements(A, node, component):
+        return None, None
+    return (component[:, None] == np.arange(size)).astype(np.float64), order
 
 
 def _symmetric_remarks(A: sparse.csr_array, who: str) -> list[str]:
