@@ -71,7 +71,7 @@ class Case:
     name: str
     family: str
     sizes: tuple[int, ...]
-    parameters: Mapping[str, float] = field(default_factory=dict)
+    parameters: Mapping[str, float | str] = field(default_factory=dict)
     modes: str = ""
     limit: float = 0.0
     make: Callable[[np.random.Generator], sparse.csr_array] | None = None
@@ -256,6 +256,22 @@ SUITES = {
         panel=TUNED,
         near_null=True,
     ),
+    "kinds": Suite(
+        model="auto",
+        cases=(
+            *(
+                Case(f"elements {element}", "elements", (200,), {"element": element})
+                for element in ("P2", "P3", "P4", "Q2")
+            ),
+            Case("bending fibres", "fibres", (230,)),
+            Case("bending fibres in space", "fibres3d", (36,)),
+            Case("pores", "pores", (190,)),
+            Case("precision of a field", "matern", (170,)),
+            Case("covariance", "covariance", (130,)),
+        ),
+        bar=("sa08", "rs"),
+        panel=(*TUNED, "ic0", "fsai"),
+    ),
     "unseen": Suite(
         model="auto",
         # Sizes differ from seed to seed: what is said is about the problem.
@@ -263,7 +279,7 @@ SUITES = {
             Case(name, name, (0,), make=make, limit=120.0) for name, make in UNSEEN.items()
         ),
         bar=("sa08", "rs"),
-        panel=TUNED,
+        panel=(*TUNED, "ic0", "fsai"),
     ),
     "elasticity": Suite(
         model="diffusion2d",

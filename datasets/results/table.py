@@ -30,8 +30,10 @@ TITLES = {
     "blocks": "CG iterations on elasticity without modes, `auto` (blocks of unknowns are found; "
     "nothing is learned: learned is the twin)",
     "real": "CG iterations on real matrices, never trained on, `auto`",
-    "unseen": "CG iterations on kinds of problems that no model was trained on, `auto`, 25 000 to "
-    "77 000 unknowns",
+    "kinds": "CG iterations on kinds of problems that the pick alone is fitted to, and on "
+    "`fibres`, `auto`",
+    "unseen": "CG iterations on kinds of problems that no model was trained on, `auto`, 12 000 to "
+    "64 000 unknowns",
     "elasticity": "CG iterations on elasticity with rigid body modes given to all, `diffusion2d` "
     "(nothing is learned there: learned is the twin)",
 }
