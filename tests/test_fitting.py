@@ -23,7 +23,7 @@ from neuprecond.nets import LevelNetwork, Pick
 from neuprecond.statistics import STATISTICS
 from neuprecond.training import loop, tune
 from neuprecond.training.measure import fractional_count
-from neuprecond.training.pick import refit_pick, widened
+from neuprecond.training.pick import groups_of, refit_pick, widened
 from neuprecond.zoo import Card, Model, save_model
 from neuprecond.zoo.card import network_facts
 from neuprecond.zoo.files import PICK_WIDTH, read_weights
@@ -399,6 +399,14 @@ def test_wider_moments_leave_picks_as_they_were():
     # What was far is near, and what was near stays near.
     assert (np.abs(theirs - wide["mean"]) / wide["scale"]).max() < 4.0
     assert (wide["scale"] >= pick["scale"]).all()
+    # Where the model knows groups of problems, theirs are one more.
+    groups = groups_of(rng.standard_normal((60, 6)))
+    known = widened(pick | groups, theirs)
+    assert known["centres"].shape == known["spreads"].shape == (7, 6)
+    np.testing.assert_array_equal(known["centres"][:6], groups["centres"])
+    assert (np.abs(theirs - known["centres"][6]) / known["spreads"][6]).max() < 4.0
+    kept = refit_pick(known, theirs, np.eye(7)[:, :3], held=2, epochs=10)
+    assert kept is None or kept["centres"].shape == (7, 6)
 
 
 def test_a_refit_learns_what_it_is_shown_and_keeps_the_rest():

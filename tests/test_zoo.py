@@ -48,7 +48,14 @@ from neuprecond.hierarchy import unit_diagonal
 from neuprecond.operators.cycle import Cycle
 from neuprecond.operators.factored import FactoredInverse
 from neuprecond.zoo.card import FORMAT, read_card, write_card
-from neuprecond.zoo.choose import MULTILEVEL, NONSYMMETRIC, ONE_LEVEL, fall_back, is_covered
+from neuprecond.zoo.choose import (
+    MULTILEVEL,
+    NONSYMMETRIC,
+    ONE_LEVEL,
+    choose,
+    fall_back,
+    is_covered,
+)
 from neuprecond.zoo.files import packaged
 from neuprecond.zoo.model import least_dominance
 from neuprecond.zoo.probe import expected_steps
@@ -576,6 +583,57 @@ def test_strict_does_not_fall_back():
 def test_the_twin_passes_every_check(check):
     M = load(MULTILEVEL, DEFINITE["lognormal"].make(), learned=False, check=check)
     assert not M.learned
+
+
+@pytest.mark.parametrize("seed", [2514, 2515, 2516])
+def test_a_covariance_gets_one_level(seed):
+    """Its smooth vectors have the largest eigenvalues: levels would only cost."""
+    problem = problems.draw("covariance", 1500, np.random.default_rng(seed))
+    M = quiet("auto", problem.A)
+    assert M.model == ONE_LEVEL
+    assert not M.learned
+    assert solve(problem.A, problem.b, M=M, maxiter=20).converged
+    named = load(ONE_LEVEL, problem.A, learned=False)
+    np.testing.assert_array_equal(M @ problem.b, named @ problem.b)
+
+
+def test_signs_make_no_covariance():
+    """Poisson's matrix with every second unknown's sign turned has positive couplings only."""
+    A = problems.draw("poisson2d", 40, np.random.default_rng(1)).A
+    turn = sparse.diags_array((-1.0) ** (np.add.outer(np.arange(40), np.arange(40)).ravel()))
+    assert choose(checks.as_csr(turn @ A @ turn)) == choose(checks.as_csr(A)) == MULTILEVEL
+
+
+@pytest.mark.parametrize("family", load_model(MULTILEVEL).card.families)
+def test_families_trained_on_are_inside(family):
+    """Each is near to one of the groups, however far from the mean of all."""
+    plane = problems.FAMILIES[family].dimension == "2-D"
+    space = problems.FAMILIES[family].dimension == "3-D"
+    rng = np.random.default_rng(2512)
+    A = problems.draw(family, 12 if space else 60 if plane else 2500, rng).A
+    outside, remarks = load_model(MULTILEVEL).outside(checks.as_csr(A))
+    assert remarks == []
+    assert len(outside) < 2
+
+
+@pytest.mark.parametrize("family", ["gram", "dominant", "capped"])
+def test_matrices_without_a_grid_are_outside(family):
+    A = problems.draw(family, 3000, np.random.default_rng(2513)).A
+    outside, remarks = load_model(MULTILEVEL).outside(checks.as_csr(A))
+    assert len(outside) >= 2
+    assert "trained on" in remarks[0]
+
+
+def test_weights_without_groups_know_one_of_all():
+    """As those of before there were groups, and of nonsymmetric models."""
+    model = load_model(MULTILEVEL)
+    weights = {k: v for k, v in model.weights.items() if k not in ("pick.centres", "pick.spreads")}
+    old = replace(model, weights=weights)
+    poisson = checks.as_csr(problems.draw("poisson2d", 60, np.random.default_rng(1)).A)
+    other = checks.as_csr(problems.draw("covariance", 3000, np.random.default_rng(2510)).A)
+    assert old.outside(poisson) == ([], [])
+    assert len(old.outside(other)[0]) >= 2
+    assert model.outside(other) == ([], [])
 
 
 def test_outside_of_the_trained_range_a_named_model_says_so():

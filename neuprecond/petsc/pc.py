@@ -30,7 +30,7 @@ from neuprecond.petsc.halo import (
 )
 from neuprecond.petsc.one_level import Factored, factor
 from neuprecond.zoo import VERY_FAR, Model, load_model
-from neuprecond.zoo.choose import DOMINANT, MULTILEVEL, ONE_LEVEL
+from neuprecond.zoo.choose import DOMINANT, MULTILEVEL, ONE_LEVEL, outweigh
 from neuprecond.zoo.model import FAR, LEAST_ROW_SUM, SEVERAL_NEAR_NULL, pick_plan
 
 __all__ = ["PC", "setup"]
@@ -158,13 +158,16 @@ class PC:
             matrix = _without_zeros(A, comm, used)
             halo = used(Halo(matrix, 1))
             _check(halo, comm)
-            name = str(self.model)
+            name, learned = str(self.model), self.learned
             if name == "auto":
-                name = ONE_LEVEL if B is None and _dominant(halo, comm) else MULTILEVEL
+                covariance = B is None and _is_covariance(halo, comm)
+                learned = learned and not covariance
+                one_level = covariance or (B is None and _dominant(halo, comm))
+                name = ONE_LEVEL if one_level else MULTILEVEL
             with agreed(comm):
                 model = load_model(name)
             self.name = model.card.name
-            self.M, remarks = self._make(model, matrix, halo, B, comm)
+            self.M, remarks = self._make(model, matrix, halo, B, learned, comm)
         self._made_from = (A, A.stateGet(), str(self.model), self.learned)
         # A filter of warnings may raise them, on one rank.
         with agreed(comm):
@@ -172,7 +175,13 @@ class PC:
                 warnings.warn(remark, NeuprecondWarning, stacklevel=3)
 
     def _make(
-        self, model: Model, A: Any, halo: Halo, B: np.ndarray | None, comm: MPI.Comm
+        self,
+        model: Model,
+        A: Any,
+        halo: Halo,
+        B: np.ndarray | None,
+        learned: bool,
+        comm: MPI.Comm,
     ) -> tuple[Factored | DistributedCycle, list[str]]:
         """M, and what there is to remark on."""
         who = f"model {self.name!r}"
@@ -186,13 +195,13 @@ class PC:
             remarks = _one_level_remarks(self.name, halo, comm)
             if B is not None:
                 remarks.append(f"{who} is of one level and has no use for B; it is ignored.")
-            values = model._spai_values() if self.learned else None
+            values = model._spai_values() if learned else None
             return Factored(factor(A, values, rounds)), remarks
         seen: list[np.ndarray] = []
         several = B is not None and B.shape[1] > 1
         M = multilevel.build(
             A,
-            model._values() if self.learned else None,
+            model._values() if learned else None,
             plan=SEVERAL_NEAR_NULL if several else _pick(model, seen),
             B=B,
             rounds=rounds,
@@ -362,6 +371,17 @@ def _dominant(halo: Halo, comm: MPI.Comm) -> bool:
         shares = [rows.sum(axis=1) * own * own, own * (rows @ s)]
         worst = [largest(comm, np.nan_to_num(share, nan=np.inf)) for share in shares]
     return 2.0 - min(worst) >= DOMINANT
+
+
+def _is_covariance(halo: Halo, comm: MPI.Comm) -> bool:
+    """What `neuprecond.zoo.choose.is_covariance` says on one process."""
+    scaled_A, _ = unit_diagonal(halo.A)
+    values = scaled_A[halo.own].data
+    n = int(total(comm, halo.own.stop - halo.own.start))
+    with np.errstate(all="ignore"):
+        size = total(comm, float(np.abs(values).sum())) - n
+        positive = total(comm, float(values[values > 0.0].sum())) - n
+    return outweigh(positive, size, n)
 
 
 def _pick(model: Model, seen: list[np.ndarray]) -> Callable[[np.ndarray], Plan]:

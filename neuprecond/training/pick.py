@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from scipy import sparse
+from scipy.cluster import hierarchy
 
 from neuprecond.multilevel import PLANS, Values, build_cycle, reduce_exactly, revisited
 from neuprecond.nets import Pick
@@ -12,11 +13,13 @@ from neuprecond.operators.cycle import Cycle
 from neuprecond.statistics import plan_statistics
 from neuprecond.training.measure import fractional_count
 from neuprecond.zoo.files import PICK_WIDTH as WIDTH
+from neuprecond.zoo.model import LEAST_SPREAD
 
 __all__ = [
     "DENSITY_SHARE",
     "WORST",
     "fit_pick",
+    "groups_of",
     "measure_plans",
     "plan_cost",
     "refit_pick",
@@ -37,6 +40,9 @@ SAFE, LATE = "min", 8.0
 ALIKE, BLUR, RISK = 0.05, 0.3, 3.0
 # Networks whose scores are averaged: where they disagree, nobody knows.
 MEMBERS = 4
+# What was trained on is known by so many groups of alike problems, of this many each at least, each
+# by mean and spread of its statistics; a spread is never less than this share of that of all.
+GROUPS, LEAST_IN_GROUP, LEAST_SHARE = 24, 10, 0.4
 # A refit: plans that cost this much more (as a logarithm) are e times less wanted; what pulls the
 # weights back to where they were, as much as so many problems push.
 SOFTNESS, PULL = 0.1, 1.0
@@ -98,6 +104,7 @@ def fit_pick(
     Returns
     -------
     weights : dict of str to ndarray
+        Of the network, and `groups_of` the statistics.
     regret : dict of str to float
         Mean factor of cost over the best plan of each problem held out: of the pick, of the best
         single plan, and the pick's worst.
@@ -118,7 +125,42 @@ def fit_pick(
         "best_single_plan": float(np.exp(single.mean())),
         "held_out": len(held),
     }
-    return {key: value.numpy() for key, value in net.state_dict().items()}, figures
+    weights = {key: value.numpy() for key, value in net.state_dict().items()}
+    return weights | groups_of(statistics), figures
+
+
+def groups_of(statistics: np.ndarray) -> dict[str, np.ndarray]:
+    """What a model was trained on, as groups of alike problems, joined as Ward has it.
+
+    Families lie apart: between two of them, where the mean over all may be, there is nothing that
+    the model knows.
+
+    Parameters
+    ----------
+    statistics : ndarray, shape (problems, statistics)
+
+    Returns
+    -------
+    dict of str to ndarray
+        ``"centres"`` and ``"spreads"``, shape (groups, statistics), float32.
+
+    Examples
+    --------
+    >>> sorted(groups_of(np.repeat([[0.0], [8.0]], 10, axis=0))["centres"].ravel().tolist())
+    [0.0, 8.0]
+    """
+    x = statistics.astype(np.float64)
+    mean, scale = x.mean(axis=0), np.maximum(x.std(axis=0), LEAST_SPREAD)
+    z = (x - mean) / scale
+    count = max(1, min(GROUPS, len(x) // LEAST_IN_GROUP))
+    group = hierarchy.fcluster(hierarchy.linkage(z, "ward"), count, "maxclust")
+    parts = [z[group == k] for k in range(1, group.max() + 1)]
+    centres = np.array([part.mean(axis=0) for part in parts])
+    spreads = np.array([part.std(axis=0) for part in parts])
+    return {
+        "centres": (mean + scale * centres).astype(np.float32),
+        "spreads": (scale * np.maximum(spreads, LEAST_SHARE)).astype(np.float32),
+    }
 
 
 def _fitted(x: torch.Tensor, regret: torch.Tensor, seed: int, epochs: int) -> Pick:
@@ -160,7 +202,8 @@ def widened(weights: Mapping[str, np.ndarray], statistics: np.ndarray) -> dict[s
 
     Half of each, so that few problems count for as much as all of the training: neither the old
     families nor the new one then lie outside of what the model knows. No scale shrinks. The hidden
-    layer makes up for it: scores differ only where statistics were clipped.
+    layer makes up for it: scores differ only where statistics were clipped. They become one more of
+    the groups that the model knows.
 
     Parameters
     ----------
@@ -189,6 +232,10 @@ def widened(weights: Mapping[str, np.ndarray], statistics: np.ndarray) -> dict[s
         "hidden.weight": hidden * (wider / scale),
         "hidden.bias": weights["hidden.bias"] + hidden @ ((middle - mean) / scale),
     }
+    if "centres" in weights:
+        own = np.maximum(theirs.std(axis=0), LEAST_SHARE * wider)
+        changed["centres"] = np.vstack([weights["centres"], theirs.mean(axis=0)])
+        changed["spreads"] = np.vstack([weights["spreads"], own])
     return dict(weights) | {key: value.astype(np.float32) for key, value in changed.items()}
 
 
@@ -231,7 +278,9 @@ def refit_pick(
             choices=costs.shape[1],
             width=len(weights["hidden.bias"]),
         )
-    net.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()})
+    known = {key: value for key, value in weights.items() if key not in net.state_dict()}
+    own = {key: value for key, value in weights.items() if key not in known}
+    net.load_state_dict({key: torch.from_numpy(value) for key, value in own.items()})
     old = [parameter.detach().clone() for parameter in net.parameters()]
     wanted = torch.softmax(-regret[held:] / SOFTNESS, dim=1)
     optimiser = torch.optim.Adam(net.parameters(), lr=3e-3)
@@ -257,4 +306,4 @@ def refit_pick(
     doubt = gain.std(ddof=1) / np.sqrt(held) if held > 1 else np.inf
     if not gain.mean() > doubt:
         return None
-    return {key: value.numpy() for key, value in best_state.items()}
+    return {key: value.numpy() for key, value in best_state.items()} | known

@@ -15,7 +15,16 @@ from neuprecond.operators.base import ApproximateInverse
 from neuprecond.operators.wrapped import Negated
 from neuprecond.zoo.atomic import write_bytes
 from neuprecond.zoo.card import Card, read_card, write_card
-from neuprecond.zoo.choose import MULTILEVEL, NONSYMMETRIC, choose, fall_back, is_covered, settled
+from neuprecond.zoo.choose import (
+    MULTILEVEL,
+    NONSYMMETRIC,
+    ONE_LEVEL,
+    choose,
+    fall_back,
+    is_covariance,
+    is_covered,
+    settled,
+)
 from neuprecond.zoo.files import find, packaged, read_weights
 from neuprecond.zoo.model import FAR, Model
 from neuprecond.zoo.probe import probed, probed_two_sided, require_finite, require_sound
@@ -301,6 +310,8 @@ def _auto(
         checks.require_definite_diagonal(definite, who="a learned model")
         # Only a model of several levels has use for near-null vectors.
         name = choose(definite) if near_null is None else MULTILEVEL
+        # Nothing was learned about covariances: M is the twin, FSAI.
+        learned = learned and not (name == ONE_LEVEL and is_covariance(definite))
         model = load_model(name, device=device)
         M, remarks = _checked(
             model, definite, near_null, learned=learned, check=check, far=VERY_FAR

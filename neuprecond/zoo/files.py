@@ -95,7 +95,7 @@ def read_weights(path: Path) -> tuple[Card, dict[str, np.ndarray]]:
                 f"weights {path} were trained on other {key} than this version of neuprecond "
                 "gives. Install the version on its card, or train again."
             )
-    expected = _shapes(card)
+    expected = _shapes(card, groups=len(tensors.get("pick.centres", ())))
     if set(tensors) != set(expected):
         missing, extra = sorted(set(expected) - set(tensors)), sorted(set(tensors) - set(expected))
         raise WeightsError(f"weights {path} lack {missing[:3]} and hold unknown {extra[:3]}.")
@@ -110,8 +110,8 @@ def read_weights(path: Path) -> tuple[Card, dict[str, np.ndarray]]:
     return card, tensors
 
 
-def _shapes(card: Card) -> dict[str, tuple[int, ...]]:
-    """Shape of every tensor of a model, from its card."""
+def _shapes(card: Card, *, groups: int) -> dict[str, tuple[int, ...]]:
+    """Shape of every tensor of a model, from its card; groups of problems that it knows, if any."""
     facts = network_facts(card.kind)
     shapes: dict[str, tuple[int, ...]] = {}
     if "plans" in facts:
@@ -124,6 +124,8 @@ def _shapes(card: Card) -> dict[str, tuple[int, ...]]:
             "pick.out.weight": (plans, hidden),
             "pick.out.bias": (plans,),
         }
+        if groups:
+            shapes |= {key: (groups, statistics) for key in ("pick.centres", "pick.spreads")}
     if card.kind == "nonsymmetric":
         return shapes | {"pick.cost": (plans,)}
     width, rounds = card.network.get("width"), card.network.get("rounds")

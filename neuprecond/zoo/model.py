@@ -40,9 +40,10 @@ __all__ = ["Model", "Origin", "Outside", "components", "least_dominance", "pick_
 
 # Statistics are clipped to what training saw, this many standard deviations from its mean.
 CLIP = 4.0
-# So many standard deviations from the mean at several statistics, a matrix is unlike those of
-# training: no test problem of a family trained on is, a log-normal one of σ = 3 or a Gram matrix
-# is. With a floor for statistics that hardly vary in training.
+# So many standard deviations from the mean at several statistics, a matrix is unlike a group of
+# those of training. Unlike all groups is no problem of a family trained on (of 800 labelled ones
+# from a seed that was left out), while Gram matrices and random dominant ones are. With a floor for
+# statistics that hardly vary in training.
 FAR, SEVERAL, LEAST_SPREAD = 5.0, 2, 0.05
 # One level was trained on heat steps up to a condition number of a thousand.
 LEAST_ROW_SUM = 5e-4
@@ -222,7 +223,8 @@ class Model:
         A, B, learned, plan
             As for `precondition`.
         far : float
-            How many standard deviations from the mean of training are called outside.
+            How many standard deviations from the mean of training, or of the nearest group of
+            alike problems, are called outside.
         """
         start = time.perf_counter()
         matrix = checks.as_csr(A)
@@ -329,7 +331,8 @@ class Model:
         A : csr_array, shape (n, n)
             Symmetric, with a positive diagonal; for the nonsymmetric kind any with a whole one.
         far : float
-            How many standard deviations from the mean of training are called outside.
+            How many standard deviations from the mean of training, or of the nearest group of
+            alike problems, are called outside.
 
         Returns
         -------
@@ -356,13 +359,18 @@ class Model:
 
     def _outside(self, statistics: np.ndarray, far: float) -> "list[Outside]":
         part = self._part("pick.")
-        mean, spread = part["mean"], np.maximum(part["scale"], LEAST_SPREAD)
-        distance = np.abs(statistics - mean) / spread
+        # Models from before there were groups know one of all.
+        centres = part.get("centres", part["mean"][None])
+        spreads = np.maximum(part.get("spreads", part["scale"][None]), LEAST_SPREAD)
+        distances = np.abs(statistics - centres) / spreads
         # Larger problems than those of training are what a model is for, larger hubs with them.
         names = self._statistics
         for name in ("unknowns", "largest degree"):
             if name in names:
-                distance[names.index(name)] = 0.0
+                distances[:, names.index(name)] = 0.0
+        # The group that most of the statistics are near to.
+        nearest = np.lexsort((distances.max(axis=1), (distances > far).sum(axis=1)))[0]
+        distance, mean, spread = distances[nearest], centres[nearest], spreads[nearest]
         return [
             Outside(names[k], float(statistics[k]), float(mean[k]), float(spread[k]))
             for k in np.argsort(-distance, kind="stable")
@@ -424,7 +432,7 @@ class Outside:
     statistic : str
         One of `neuprecond.statistics.STATISTICS`.
     value, mean, spread : float
-        Of A; mean and standard deviation in training.
+        Of A; mean and standard deviation in training, of the nearest group of alike problems.
     """
 
     statistic: str

@@ -176,7 +176,8 @@ def auto():
     """What "auto" takes of several matrices, and what one process takes."""
     from neuprecond.zoo.choose import choose
 
-    matrices = [draw(*pair).A for pair in (("heat", 12), ("dominant", 200), ("poisson2d", 12))]
+    drawn = (("heat", 12), ("dominant", 200), ("poisson2d", 12), ("covariance", 300))
+    matrices = [draw(*pair).A for pair in drawn]
     for shift in (0.4, 0.5):
         matrices.append(sparse.csr_array(matrices[2] + shift * sparse.eye_array(144)))
     return {
