@@ -24,6 +24,10 @@ __all__ = [
     "rigid_body_modes",
 ]
 
+# What they are called, and how scikit-fem calls their meshes and linear elements.
+TRIANGLES, SQUARES = ("triangles", "MeshTri", "Tri", "P1"), ("squares", "MeshQuad", "Quad", "1")
+TETRAHEDRA, CUBES = ("tetrahedra", "MeshTet", "Tet", "P1"), ("cubes", "MeshHex", "Hex", "1")
+
 # Elements of higher order by what they are called: of triangles or squares, and of which degree.
 ELEMENTS = {"P2": ("Tri", 2), "P3": ("Tri", 3), "P4": ("Tri", 4), "Q2": ("Quad", 2)}
 
@@ -189,43 +193,7 @@ def fibres(
     >>> problem.A.shape
     (25, 25)
     """
-    size = started(size, rng)
-    skfem = _scikit_fem()
-    epsilon = chosen("epsilon", epsilon, log_uniform(rng, 1e-4, 0.3), least=1e-12)
-    bend = chosen("bend", bend, rng.uniform(0.0, 1.0), least=0.0, most=10.0)
-    drawn = str(rng.choice(["triangles", "squares"]))
-    element = drawn if element is None else element
-    if element not in ("triangles", "squares"):
-        raise ValueError(f'element must be "triangles" or "squares", got {element!r}.')
-    of_triangles = element == "triangles"
-    side = np.linspace(0.0, 1.0, size + 2)
-    mesh = (skfem.MeshTri if of_triangles else skfem.MeshQuad).init_tensor(side, side)
-    centres = mesh.p[:, mesh.t].mean(axis=1)
-    theta = rng.uniform(0.0, np.pi) + bend * _field(centres, size, size / 6.0, rng)
-    along = np.cos(theta), np.sin(theta)
-    linear = skfem.ElementTriP1() if of_triangles else skfem.ElementQuad1()
-    flat = skfem.ElementTriP0() if of_triangles else skfem.ElementQuad0()
-    basis = skfem.Basis(mesh, linear)
-    in_elements = basis.with_element(flat)
-
-    @skfem.BilinearForm
-    def form(u, v, w):  # type: ignore[no-untyped-def]
-        # ε I + (1 - ε) t tᵀ, t along the fibres.
-        slope_u, slope_v = u.grad, v.grad
-        across = slope_u[0] * slope_v[0] + slope_u[1] * slope_v[1]
-        u_along = w["c"] * slope_u[0] + w["s"] * slope_u[1]
-        v_along = w["c"] * slope_v[0] + w["s"] * slope_v[1]
-        return epsilon * across + (1.0 - epsilon) * u_along * v_along
-
-    c, s = (in_elements.interpolate(part) for part in along)
-    A = _symmetric(form.assemble(basis, c=c, s=s), basis.complement_dofs(basis.get_dofs()))
-    parameters: dict[str, float | int | str] = {
-        "size": size,
-        "epsilon": epsilon,
-        "bend": bend,
-        "element": element,
-    }
-    return made("fibres", A, rng, parameters, B=constant(A.shape[0]))
+    return _fibres("fibres", size, rng, (epsilon, 1e-4), bend, element, (TRIANGLES, SQUARES))
 
 
 def fibres3d(
@@ -275,43 +243,7 @@ def fibres3d(
     >>> fibres3d(4, np.random.default_rng(7), element="cubes").A.shape
     (64, 64)
     """
-    size = started(size, rng)
-    skfem = _scikit_fem()
-    epsilon = chosen("epsilon", epsilon, log_uniform(rng, 1e-3, 0.3), least=1e-12)
-    bend = chosen("bend", bend, rng.uniform(0.0, 1.0), least=0.0, most=10.0)
-    drawn = str(rng.choice(["tetrahedra", "cubes"]))
-    element = drawn if element is None else element
-    if element not in ("tetrahedra", "cubes"):
-        raise ValueError(f'element must be "tetrahedra" or "cubes", got {element!r}.')
-    cut = element == "tetrahedra"
-    side = np.linspace(0.0, 1.0, size + 2)
-    mesh = (skfem.MeshTet if cut else skfem.MeshHex).init_tensor(side, side, side)
-    centres = mesh.p[:, mesh.t].mean(axis=1)
-    mean = rng.standard_normal(3)
-    field = np.stack([_field(centres, size, size / 6.0, rng) for _ in range(3)])
-    along = mean[:, None] / np.linalg.norm(mean) + bend * field
-    along /= np.linalg.norm(along, axis=0)
-    linear = skfem.ElementTetP1() if cut else skfem.ElementHex1()
-    flat = skfem.ElementTetP0() if cut else skfem.ElementHex0()
-    basis = skfem.Basis(mesh, linear)
-    in_elements = basis.with_element(flat)
-
-    @skfem.BilinearForm
-    def form(u, v, w):  # type: ignore[no-untyped-def]
-        slope_u, slope_v = u.grad, v.grad
-        across = sum(slope_u[i] * slope_v[i] for i in range(3))
-        u_along, v_along = (sum(w[f"t{i}"] * g[i] for i in range(3)) for g in (slope_u, slope_v))
-        return epsilon * across + (1.0 - epsilon) * u_along * v_along
-
-    t = {f"t{i}": in_elements.interpolate(along[i]) for i in range(3)}
-    A = _symmetric(form.assemble(basis, **t), basis.complement_dofs(basis.get_dofs()))
-    parameters: dict[str, float | int | str] = {
-        "size": size,
-        "epsilon": epsilon,
-        "bend": bend,
-        "element": element,
-    }
-    return made("fibres3d", A, rng, parameters, B=constant(A.shape[0]))
+    return _fibres("fibres3d", size, rng, (epsilon, 1e-3), bend, element, (TETRAHEDRA, CUBES))
 
 
 def elements(
@@ -521,6 +453,60 @@ def rigid_body_modes(points: np.ndarray) -> np.ndarray:
         modes[:, i, column] = -centred[:, j]
         modes[:, j, column] = centred[:, i]
     return modes.reshape(m * d, -1)
+
+
+def _fibres(
+    name: str,
+    size: int,
+    rng: Generator,
+    epsilon: tuple[float | None, float],
+    bend: float | None,
+    element: str | None,
+    kinds: tuple[tuple[str, str, str, str], ...],
+) -> Problem:
+    """`fibres` in the plane or in space; ε comes with the least that is drawn."""
+    size = started(size, rng)
+    skfem = _scikit_fem()
+    eps = chosen("epsilon", epsilon[0], log_uniform(rng, epsilon[1], 0.3), least=1e-12)
+    bend = chosen("bend", bend, rng.uniform(0.0, 1.0), least=0.0, most=10.0)
+    named = {kind[0]: kind[1:] for kind in kinds}
+    drawn = str(rng.choice(list(named)))
+    element = drawn if element is None else element
+    if element not in named:
+        raise ValueError(f"element must be {' or '.join(map(repr, named))}, got {element!r}.")
+    mesh_name, shape, linear = named[element]
+    dimension = 2 if name == "fibres" else 3
+    mesh = getattr(skfem, mesh_name).init_tensor(*[np.linspace(0.0, 1.0, size + 2)] * dimension)
+    centres = mesh.p[:, mesh.t].mean(axis=1)
+    if dimension == 2:
+        theta = rng.uniform(0.0, np.pi) + bend * _field(centres, size, size / 6.0, rng)
+        along = np.stack([np.cos(theta), np.sin(theta)])
+    else:
+        mean = rng.standard_normal(3)
+        field = np.stack([_field(centres, size, size / 6.0, rng) for _ in range(3)])
+        along = mean[:, None] / np.linalg.norm(mean) + bend * field
+        along /= np.linalg.norm(along, axis=0)
+    basis = skfem.Basis(mesh, getattr(skfem, f"Element{shape}{linear}")())
+    flat = linear.replace("1", "0")
+    in_elements = basis.with_element(getattr(skfem, f"Element{shape}{flat}")())
+
+    @skfem.BilinearForm
+    def form(u, v, w):  # type: ignore[no-untyped-def]
+        # ε I + (1 - ε) t tᵀ, t along the fibres.
+        slopes = u.grad, v.grad
+        across = sum(slopes[0][i] * slopes[1][i] for i in range(dimension))
+        both = [sum(w[f"t{i}"] * slope[i] for i in range(dimension)) for slope in slopes]
+        return eps * across + (1.0 - eps) * both[0] * both[1]
+
+    t = {f"t{i}": in_elements.interpolate(part) for i, part in enumerate(along)}
+    A = _symmetric(form.assemble(basis, **t), basis.complement_dofs(basis.get_dofs()))
+    parameters: dict[str, float | int | str] = {
+        "size": size,
+        "epsilon": eps,
+        "bend": bend,
+        "element": element,
+    }
+    return made(name, A, rng, parameters, B=constant(A.shape[0]))
 
 
 def _scikit_fem() -> ModuleType:
