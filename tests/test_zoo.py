@@ -54,6 +54,7 @@ from neuprecond.zoo.choose import (
     ONE_LEVEL,
     choose,
     fall_back,
+    is_covariance,
     is_covered,
 )
 from neuprecond.zoo.files import packaged
@@ -168,9 +169,10 @@ def test_auto_covers_every_definite_matrix(name):
     A = DEFINITE[name].make()
     M = quiet("auto", A)
     dominant = least_dominance(checks.as_csr(A)) >= 0.1
-    assert M.model == (ONE_LEVEL if dominant else MULTILEVEL)
-    assert isinstance(M, FactoredInverse if dominant else Cycle)
-    assert M.learned
+    covariance = is_covariance(checks.as_csr(A))
+    assert M.model == (ONE_LEVEL if dominant or covariance else MULTILEVEL)
+    assert isinstance(M, FactoredInverse if dominant or covariance else Cycle)
+    assert M.learned == (not covariance)
     assert np.isfinite(M @ np.sqrt(A.diagonal())).all()
 
 
@@ -595,6 +597,15 @@ def test_a_covariance_gets_one_level(seed):
     assert solve(problem.A, problem.b, M=M, maxiter=20).converged
     named = load(ONE_LEVEL, problem.A, learned=False)
     np.testing.assert_array_equal(M @ problem.b, named @ problem.b)
+
+
+def test_small_covariances_are_inverted():
+    A = problems.draw(
+        "covariance", 90, np.random.default_rng(2514), parameters={"neighbours": 40}
+    ).A
+    M = quiet("auto", A)
+    assert M.model == MULTILEVEL
+    assert solve(A, np.ones(90), M=M).iterations == 1
 
 
 def test_signs_make_no_covariance():

@@ -7,6 +7,7 @@ from scipy.sparse.linalg import LinearOperator
 from neuprecond import checks, classical
 from neuprecond.hierarchy import unit_diagonal
 from neuprecond.krylov import solve
+from neuprecond.operators.cycle import COARSEST
 from neuprecond.operators.wrapped import Fallback
 from neuprecond.zoo.model import least_dominance
 
@@ -38,14 +39,15 @@ def is_covariance(A: sparse.csr_array) -> bool:
 
     Its smooth vectors have the largest eigenvalues, so coarse levels have nothing to do, and its
     inverse is nearly sparse: FSAI alone takes as many steps as levels around it, at a fifth of
-    their work, and what was learned of time steps does not help it.
+    their work, and what was learned of time steps does not help it. No small matrix is called one:
+    several levels invert it at once.
 
     Examples
     --------
-    >>> distance = np.abs(np.subtract.outer(np.arange(9), np.arange(9)))
+    >>> distance = np.abs(np.subtract.outer(np.arange(300), np.arange(300)))
     >>> is_covariance(sparse.csr_array(0.8**distance))
     True
-    >>> is_covariance(sparse.csr_array(2.0 * np.eye(9) - (distance == 1)))
+    >>> is_covariance(sparse.csr_array(2.0 * np.eye(300) - (distance == 1)))
     False
     """
     scaled, _ = unit_diagonal(A)
@@ -64,7 +66,7 @@ def outweigh(positive: float, size: float, n: int) -> bool:
         Of the positive couplings, and of the absolute values of all.
     n : int
     """
-    return positive >= POSITIVE * size and size >= OUTWEIGHED * n
+    return n > COARSEST and positive >= POSITIVE * size and size >= OUTWEIGHED * n
 
 
 def is_covered(A: sparse.csr_array) -> bool:
