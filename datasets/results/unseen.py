@@ -17,6 +17,8 @@ from skfem.helpers import dd, ddot, dot, grad
 from skfem.models.elasticity import lame_parameters, linear_elasticity
 from sklearn.neighbors import kneighbors_graph
 
+from neuprecond.problems.graphs import triangulated
+
 __all__ = ["UNSEEN"]
 
 Field = Callable[[np.ndarray], np.ndarray]
@@ -83,12 +85,17 @@ def _adapted(rng: Generator) -> sparse.csr_array:
     """Triangles that get smaller towards the corner of an L."""
     mesh = skfem.MeshTri.init_lshaped().refined(4)
     while mesh.p.shape[1] < 40_000:
-        centres = mesh.p[:, mesh.t].mean(axis=1)
-        sides = mesh.p[:, mesh.t[1:]] - mesh.p[:, mesh.t[:1]]
-        areas = np.abs(np.linalg.det(sides.transpose(2, 0, 1)))
-        wanted = np.sqrt(areas) / np.hypot(*centres) ** rng.uniform(0.7, 0.9)
-        mesh = mesh.refined(np.argsort(wanted)[-len(wanted) // 4 :])
+        mesh = _refined(mesh, rng.uniform(0.7, 0.9))
     return _elements(mesh, skfem.ElementTriP1())
+
+
+def _refined(mesh: Any, power: float) -> Any:
+    """The fourth of the triangles cut that are the largest for their distance from the corner."""
+    centres = mesh.p[:, mesh.t].mean(axis=1)
+    sides = mesh.p[:, mesh.t[1:]] - mesh.p[:, mesh.t[:1]]
+    areas = np.abs(np.linalg.det(sides.transpose(2, 0, 1)))
+    wanted = np.sqrt(areas) / np.hypot(*centres) ** power
+    return mesh.refined(np.argsort(wanted)[-len(wanted) // 4 :])
 
 
 def _discontinuous(rng: Generator) -> sparse.csr_array:
@@ -117,16 +124,23 @@ def _discontinuous(rng: Generator) -> sparse.csr_array:
 
 def _cells(k: np.ndarray) -> sparse.csr_array:
     """Two-point fluxes between cells of coefficient k; one side is held."""
-    number = np.arange(k.size).reshape(k.shape)
+    A = _fluxes([k] * k.ndim, np.ones(k.ndim))
+    held = np.zeros(k.shape)
+    held[0] = 2.0 * k[0]
+    return sparse.csr_array(A + sparse.diags_array(held.ravel()))
+
+
+def _fluxes(along: Sequence[np.ndarray], widths: np.ndarray) -> sparse.csr_array:
+    """Between cells of some widths, with a coefficient for each axis; nothing flows out."""
+    shape, size = along[0].shape, along[0].size
+    number = np.arange(size).reshape(shape)
     ends, values = [], []
-    for axis in range(k.ndim):
+    for axis, k in enumerate(along):
         low, high = (np.delete(number, end, axis=axis).ravel() for end in (-1, 0))
         ends.append((low, high))
-        values.append(2.0 / (1.0 / k.flat[low] + 1.0 / k.flat[high]))
-    A = _laplacian(np.concatenate(ends, axis=1), np.concatenate(values), k.size)
-    held = np.zeros(k.size)
-    held[number[0].ravel()] = 2.0 * k[0].ravel()
-    return sparse.csr_array(A + sparse.diags_array(held))
+        harmonic = 2.0 / (1.0 / k.flat[low] + 1.0 / k.flat[high])
+        values.append(harmonic * widths.prod() / widths[axis] ** 2)
+    return _laplacian(np.concatenate(ends, axis=1), np.concatenate(values), size)
 
 
 def _laplacian(ends: np.ndarray, weights: np.ndarray, n: int) -> sparse.csr_array:
@@ -144,8 +158,7 @@ def _plate(rng: Generator) -> sparse.csr_array:
     """The square of a Laplacian: bending of a plate, supported around."""
     n = int(rng.integers(150, 170))
     line = sparse.diags_array([-1.0, 2.0, -1.0], offsets=[-1, 0, 1], shape=(n, n))
-    one = sparse.eye_array(n)
-    A = sparse.csr_array(sparse.kron(line, one) + sparse.kron(one, line))
+    A = _on_square(line)
     return sparse.csr_array(A @ A)
 
 
@@ -153,6 +166,10 @@ def _grounded(graph: Any) -> sparse.csr_array:
     """A graph's Laplacian without one of its nodes."""
     L = nx.laplacian_matrix(graph, weight="weight").astype(float)
     return sparse.csr_array(sparse.csr_array(L)[1:, 1:])
+
+
+def _largest_part(graph: Any) -> Any:
+    return graph.subgraph(max(nx.connected_components(graph), key=len))
 
 
 def _tree(rng: Generator) -> sparse.csr_array:
@@ -182,24 +199,22 @@ def _near_in_space(rng: Generator) -> sparse.csr_array:
     return sparse.csr_array(L + 1e-6 * sparse.eye_array(W.shape[0]))
 
 
+def _links(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Both ends of the links of a grid, n a side."""
+    number = np.arange(n * n).reshape(n, n)
+    low = np.concatenate([number[:-1].ravel(), number[:, :-1].ravel()])
+    return low, np.concatenate([number[1:].ravel(), number[:, 1:].ravel()])
+
+
 def _picture(rng: Generator) -> sparse.csr_array:
     """A random walker's matrix on a picture of two grey levels with noise; twenty pixels known."""
     n = 230
     grey = (_smooth(rng, (n, n), 12.0) > 0.0) + 0.15 * _smooth(rng, (n, n), 1.0)
-    number = np.arange(n * n).reshape(n, n)
-    low = np.concatenate([number[:-1].ravel(), number[:, :-1].ravel()])
-    high = np.concatenate([number[1:].ravel(), number[:, 1:].ravel()])
+    low, high = _links(n)
     weights = np.exp(-60.0 * (grey.flat[low] - grey.flat[high]) ** 2) + 1e-6
     L = _laplacian(np.stack([low, high]), weights, n * n)
     free = np.delete(np.arange(n * n), rng.choice(n * n, 20, replace=False))
     return sparse.csr_array(L[free][:, free])
-
-
-def _edges(corners: np.ndarray) -> np.ndarray:
-    """Edges of triangles or tetrahedra, once each, shape (2, m)."""
-    width = corners.shape[1]
-    ends = [corners[:, [i, j]] for i in range(width) for j in range(i)]
-    return np.unique(np.sort(np.concatenate(ends), axis=1), axis=0).T
 
 
 def _morley(rng: Generator) -> sparse.csr_array:
@@ -228,7 +243,7 @@ def _truss(rng: Generator) -> sparse.csr_array:
     """Bars between random points, held on the left; a little stiffness keeps loose ones there."""
     n = 14_000
     points = rng.random((n, 2))
-    i, j = _edges(spatial.Delaunay(points).simplices)
+    i, j = triangulated(points).T
     along = points[j] - points[i]
     length = np.linalg.norm(along, axis=1)
     short = length < 5.0 / np.sqrt(n)
@@ -251,15 +266,7 @@ def _reservoir(rng: Generator) -> sparse.csr_array:
     shape, widths = (28, 60, 25), np.array([2.0, 20.0, 10.0])
     k = np.exp(3.7 * _smooth(rng, shape, (1.0, 6.0, 2.0)) + 0.75 * rng.standard_normal(shape))
     upwards = k * 10.0 ** (-1.0 - 2.0 * rng.random(shape))
-    number = np.arange(k.size).reshape(shape)
-    ends, values = [], []
-    for axis in range(3):
-        low, high = (np.delete(number, end, axis=axis).ravel() for end in (-1, 0))
-        own = upwards if axis == 0 else k
-        ends.append((low, high))
-        harmonic = 2.0 / (1.0 / own.flat[low] + 1.0 / own.flat[high])
-        values.append(harmonic * widths.prod() / widths[axis] ** 2)
-    A = _laplacian(np.concatenate(ends, axis=1), np.concatenate(values), k.size)
+    A = _fluxes([upwards, k, k], widths)
     wells = np.zeros(k.size)
     wells[[0, -1]] = A.diagonal().max()
     return sparse.csr_array(A + sparse.diags_array(wells))
@@ -278,15 +285,13 @@ def _caves(rng: Generator) -> sparse.csr_array:
     """Cliques of twenty, one link in twenty led elsewhere."""
     seed = int(rng.integers(1 << 30))
     graph = nx.relaxed_caveman_graph(2000, 20, 0.05, seed=seed)
-    return _grounded(graph.subgraph(max(nx.connected_components(graph), key=len)))
+    return _grounded(_largest_part(graph))
 
 
 def _signed(rng: Generator) -> sparse.csr_array:
     """A grid on which one coupling in ten has the other sign; rows sum to 1e-4 by size."""
     n = 220
-    number = np.arange(n * n).reshape(n, n)
-    low = np.concatenate([number[:-1].ravel(), number[:, :-1].ravel()])
-    high = np.concatenate([number[1:].ravel(), number[:, 1:].ravel()])
+    low, high = _links(n)
     sign = np.where(rng.random(len(low)) < 0.1, -1.0, 1.0)
     weights = sign * np.exp(rng.standard_normal(len(low)))
     W = sparse.coo_array((weights, (low, high)), shape=(n * n, n * n)).tocsr()
@@ -347,7 +352,7 @@ def _flow_network(rng: Generator) -> sparse.csr_array:
     graph = nx.Graph(sorted(pairs))
     for edge in graph.edges:
         graph.edges[edge]["weight"] = 10.0 ** rng.uniform(-4.0, 4.0)
-    return _grounded(graph.subgraph(max(nx.connected_components(graph), key=len)))
+    return _grounded(_largest_part(graph))
 
 
 def _two_species(rng: Generator) -> sparse.csr_array:
@@ -386,11 +391,7 @@ def _precision(rng: Generator) -> sparse.csr_array:
     """(κ² - Δ)² on triangles that get smaller towards a corner, masses lumped."""
     mesh = skfem.MeshTri().refined(4)
     while mesh.p.shape[1] < 20_000:
-        centres = mesh.p[:, mesh.t].mean(axis=1)
-        sides = mesh.p[:, mesh.t[1:]] - mesh.p[:, mesh.t[:1]]
-        areas = np.abs(np.linalg.det(sides.transpose(2, 0, 1)))
-        wanted = np.sqrt(areas) / np.hypot(*centres) ** 0.7
-        mesh = mesh.refined(np.argsort(wanted)[-len(wanted) // 4 :])
+        mesh = _refined(mesh, 0.7)
     basis = skfem.Basis(mesh, skfem.ElementTriP1())
 
     @skfem.BilinearForm
@@ -410,7 +411,7 @@ def _precision(rng: Generator) -> sparse.csr_array:
 def _edge_laplacian(rng: Generator) -> sparse.csr_array:
     """Differences along the edges of a triangulation, times their transpose, plus a hundredth."""
     n = 13_000
-    i, j = _edges(spatial.Delaunay(rng.random((n, 2))).simplices)
+    i, j = triangulated(rng.random((n, 2))).T
     edge, one = np.arange(len(i)), np.ones(len(i))
     ends = np.tile(edge, 2), np.concatenate([i, j])
     D = sparse.coo_array((np.concatenate([-one, one]), ends), shape=(len(i), n)).tocsr()

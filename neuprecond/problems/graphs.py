@@ -416,9 +416,7 @@ def pores(size: int, rng: Generator, *, spread: float | None = None) -> Problem:
     size = started(size, rng, least=8)
     spread = chosen("spread", spread, rng.uniform(0.0, 3.0), least=0.0, most=20.0)
     points = rng.random((size + 1, 3))
-    corners = spatial.Delaunay(points).simplices
-    edges = [corners[:, [i, j]] for i in range(4) for j in range(i)]
-    pairs = _once(np.concatenate(edges), size + 1)
+    pairs = triangulated(points)
     length = np.linalg.norm(points[pairs[:, 0]] - points[pairs[:, 1]], axis=1)
     pairs = pairs[length < 3.0 * size ** (-1.0 / 3.0)]
     weights = np.exp(spread * rng.standard_normal(len(pairs)))
